@@ -1,0 +1,48 @@
+"""What a comparison needs to know beforehand: the compiled rules and the body comparators, as one value for a run."""
+
+from collections.abc import Iterable
+
+from comparators.api import BodyComparator
+from harness.core.canon import EndpointRules, Rule, RuleBook
+
+
+class EndpointPlan:
+    """The part of a plan that concerns one endpoint."""
+
+    __slots__ = ("_plan", "rules")
+
+    def __init__(self, plan: "Plan", rules: EndpointRules) -> None:
+        self._plan = plan
+        self.rules = rules
+
+    def comparator_for(self, media_type: str) -> BodyComparator | None:
+        """The first comparator that takes the type."""
+        return self._plan.comparator_for(media_type)
+
+
+class Plan:
+    """Rules and comparators of a run. Build it with `build_plan`."""
+
+    _TYPES_MAX = 256
+
+    def __init__(self, rules: RuleBook, comparators: tuple[BodyComparator, ...]) -> None:
+        self.rules = rules
+        self.comparators = comparators
+        self._by_type: dict[str, BodyComparator | None] = {}
+
+    def for_endpoint(self, endpoint: str) -> EndpointPlan:
+        """The plan for one endpoint; cheap after the first time."""
+        return EndpointPlan(self, self.rules.for_endpoint(endpoint))
+
+    def comparator_for(self, media_type: str) -> BodyComparator | None:
+        """The first comparator that takes the type."""
+        if media_type not in self._by_type:
+            if len(self._by_type) >= self._TYPES_MAX:
+                self._by_type.clear()
+            self._by_type[media_type] = next((c for c in self.comparators if c.matches(media_type)), None)
+        return self._by_type[media_type]
+
+
+def build_plan(rules: Iterable[Rule], comparators: tuple[BodyComparator, ...]) -> Plan:
+    """Compile. Raises UsageError with every problem when a rule is wrong (`rule_problems` lists them beforehand)."""
+    return Plan(RuleBook(tuple(rules)), comparators)

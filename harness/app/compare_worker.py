@@ -1,0 +1,216 @@
+"""The process that compares live trials: `python -P -m harness.app.compare_worker RUN_SOCKET OWN_SOCKET NUMBER`.
+
+It takes trials from any number of ingress workers and hands results to the supervisor before it says that a trial is
+done, so that what a worker's death may cost is known at both ends. It waits where the supervisor is slower, and has the
+lowest claim on the processor. It ends when the supervisor does.
+"""
+
+import os
+import selectors
+import signal
+import socket
+import sys
+from collections.abc import Callable
+from typing import Final
+
+import msgspec
+
+from comparators.plan import Plan, build_plan
+from comparators.registry import load_comparators
+from comparators.trial import compare_trial
+from harness.bus.frames import Frame, FrameSplitter, framed
+from harness.bus.messages import (
+    ENCODER,
+    CompareOrders,
+    Done,
+    Failed,
+    Hello,
+    Message,
+    Result,
+    StreamOver,
+    decode_message,
+    decode_trial,
+)
+from harness.core.canon import Rule
+from harness.core.errors import ShadowdiffError
+from harness.core.limits import BUS_RESULTS_BYTES_MAX, BUS_RESULTS_PER_FRAME_MAX, BUS_TRIAL_FORWARDED_BYTES_MAX
+from harness.counters import TrialCounts
+from harness.evidence.bets import bets_of, encode_bets
+
+NICE: Final = 5
+"""How much less of the processor it may claim than those whom a client waits for."""
+COUNTERS_SECONDS: Final = 1.0
+"""How often the metrics so far are handed on."""
+_READ_BYTES: Final = 256 * 1024
+
+
+class _Stream:
+    """One ingress worker's connection."""
+
+    def __init__(self, connection: socket.socket) -> None:
+        self.connection = connection
+        self.splitter = FrameSplitter()
+        self.number = -1
+        """The stream's number, once it has said so."""
+        self.undone = 0
+        """Trials compared whose results still wait here."""
+
+
+class Comparer:
+    """Reads, compares, hands on. One thread; `run` returns when the supervisor is gone."""
+
+    def __init__(self, upward: socket.socket, listener: socket.socket, monotonic_s: Callable[[], float]) -> None:
+        self._upward = upward
+        self._listener = listener
+        self._monotonic_s = monotonic_s
+        self._selector = selectors.DefaultSelector()
+        self._plan: Plan | None = None
+        self._secret = b""
+        self._forward_all = False
+        self._counts = TrialCounts()
+        self._counted_s = monotonic_s()
+        self._results: list[Result] = []
+        self._bytes = 0
+        self._undone: list[_Stream] = []
+        self._orders = FrameSplitter()
+
+    def run(self) -> None:
+        """Until the supervisor closes its end."""
+        selector = self._selector
+        selector.register(self._upward, selectors.EVENT_READ)
+        while self._plan is None:
+            if not self._take_orders():
+                return
+        selector.register(self._listener, selectors.EVENT_READ)
+        while True:
+            for key, _ in selector.select(COUNTERS_SECONDS):
+                if key.fileobj is self._upward:
+                    if not self._take_orders():
+                        return
+                elif key.fileobj is self._listener:
+                    connection, _ = self._listener.accept()
+                    selector.register(connection, selectors.EVENT_READ, _Stream(connection))
+                else:
+                    self._read(key.data)
+            self._hand_on()
+            self._tell_counters()
+
+    def _take_orders(self) -> bool:
+        """False when the supervisor is gone."""
+        data = self._upward.recv(_READ_BYTES)
+        for _, payload in self._orders.feed(data):
+            orders = decode_message(payload)
+            assert isinstance(orders, CompareOrders)
+            self._plan = build_plan(msgspec.msgpack.decode(orders.rules, type=tuple[Rule, ...]), load_comparators())
+            self._secret = orders.secret
+            self._forward_all = orders.forward_all
+        return bool(data)
+
+    def _read(self, stream: _Stream) -> None:
+        try:
+            data = stream.connection.recv(_READ_BYTES)
+        except ConnectionError:
+            data = b""
+        if not data:
+            self._hand_on()
+            self._selector.unregister(stream.connection)
+            stream.connection.close()
+            self._say(StreamOver(stream.number))
+            return
+        for kind, payload in stream.splitter.feed(data):
+            if kind is Frame.TRIAL:
+                self._compare(stream, payload)
+            else:
+                hello = decode_message(payload)
+                assert isinstance(hello, Hello)
+                stream.number = hello.number
+
+    def _compare(self, stream: _Stream, payload: bytes) -> None:
+        assert self._plan is not None
+        trial = decode_trial(payload)
+        comparison = compare_trial(trial, self._plan)
+        self._counts.observe_trial(trial, comparison)
+        differs = comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate
+        forwarded = differs or self._forward_all or len(payload) <= BUS_TRIAL_FORWARDED_BYTES_MAX
+        kept = payload if forwarded else b""
+        bets = encode_bets(bets_of(trial, comparison, self._secret))
+        self._results.append(Result(stream.number, bets, comparison, kept))
+        self._bytes += len(bets) + len(kept)
+        if not stream.undone:
+            self._undone.append(stream)
+        stream.undone += 1
+        if len(self._results) >= BUS_RESULTS_PER_FRAME_MAX or self._bytes >= BUS_RESULTS_BYTES_MAX:
+            self._hand_on()
+
+    def _hand_on(self) -> None:
+        """Results first, then word to the senders that their trials are done."""
+        if not self._results:
+            return
+        self._upward.sendall(framed(Frame.RESULTS, ENCODER.encode(self._results)))
+        self._results, self._bytes = [], 0
+        undone, self._undone = self._undone, []
+        for stream in undone:
+            count, stream.undone = stream.undone, 0
+            try:
+                stream.connection.sendall(framed(Frame.MESSAGE, ENCODER.encode(Done(count))))
+            except ConnectionError:
+                continue  # the ingress worker is gone; its end of input is read next
+
+    def _tell_counters(self) -> None:
+        now_s = self._monotonic_s()
+        if now_s - self._counted_s >= COUNTERS_SECONDS:
+            self.tell_counters()
+            self._counted_s = now_s
+
+    def tell_counters(self) -> None:
+        """Hand on the metrics so far."""
+        self._upward.sendall(framed(Frame.COUNTERS, ENCODER.encode(self._counts.counters)))
+
+    def _say(self, message: Message) -> None:
+        self.tell_counters()
+        self._upward.sendall(framed(Frame.MESSAGE, ENCODER.encode(message)))
+
+
+def compare_until_told(run_socket: str, own_socket: str, number: int, monotonic_s: Callable[[], float]) -> int:
+    """Connect, serve, and return the process's exit code."""
+    with socket.socket(socket.AF_UNIX) as upward, socket.socket(socket.AF_UNIX) as listener:
+        upward.connect(run_socket)
+        listener.bind(own_socket)
+        listener.listen()
+        upward.sendall(framed(Frame.MESSAGE, ENCODER.encode(Hello(number, ingress=False))))
+        try:
+            Comparer(upward, listener, monotonic_s).run()
+        except ConnectionError:
+            return 0  # the supervisor is gone
+        except SystemExit:
+            # A comparator of another package that calls sys.exit() would choose the exit code, 0 say.
+            return _failed(upward, Failed("a comparator tried to end the program", "comparison", "update or remove its package"))
+        except ShadowdiffError as error:
+            return _failed(upward, Failed(error.what, error.where or "comparison", error.fix, error.exit_code))
+        except Exception as error:  # noqa: BLE001 - the supervisor says it, in its own words
+            return _failed(upward, Failed(f"{type(error).__name__} in a comparator", "comparison", "update or remove its package"))
+    return 0
+
+
+def _failed(upward: socket.socket, failure: Failed) -> int:
+    try:
+        upward.sendall(framed(Frame.MESSAGE, ENCODER.encode(failure)))
+    except ConnectionError:
+        return 0
+    return failure.exit_code
+
+
+def main() -> int:
+    """See the module."""
+    import gc  # noqa: PLC0415 - only the process's own
+    import time  # noqa: PLC0415 - only the process's own
+
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the supervisor ends its workers in order
+    os.nice(NICE)
+    gc.set_threshold(20_000, 20, 100)
+    run_socket, own_socket, number = sys.argv[1:]
+    return compare_until_told(run_socket, own_socket, int(number), time.monotonic)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,169 @@
+"""What one run carries from its start to its report: identity, folder, ledger, fold, counts."""
+
+import platform
+import secrets
+import sys
+import time
+from collections.abc import Iterable
+from pathlib import Path
+from types import TracebackType
+from typing import Final
+
+import msgspec
+
+from comparators.registry import load_comparators, versions
+from harness.app import parts
+from harness.app.keeper import StoreKeeper
+from harness.core.errors import ShadowdiffError
+from harness.core.labels import Control, Design, Role, RunMode
+from harness.core.outcomes import Tally
+from harness.core.redact import Redactor
+from harness.core.values import Totals
+from harness.evidence.ledger import Ledger
+from harness.evidence.policy import Policy
+from harness.fold import Fold
+from harness.metrics import MetricsState
+from harness.pipeline import Pipeline
+from harness.report.model import CaptureFacts, Provenance, RunFacts, TargetFacts
+from harness.report.redacted import redact_trial
+from harness.settings.load import Loaded
+from harness.settings.policies import LoadedPolicy
+from harness.settings.schema import Settings
+from harness.settings.show import lines
+from harness.store import Keep, RunRecord, RunStore
+from harness.version import package_version
+from replay.formats.registry import installed_formats
+
+FACTS: Final = "facts"
+
+
+class StoredFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """What judging or reporting a stored run needs beside its bets and trials."""
+
+    run: RunFacts
+    policy: Policy
+    """The run's own, by which it is judged again where no other is named."""
+    control: Control
+    design: Design
+    endpoints: dict[str, int] = {}
+    """Requests of the capture by endpoint; empty for a stream."""
+    replayable: int | None = None
+    """Requests that were to be compared in each pass; None for a stream."""
+    totals: Totals = Totals()
+    interrupted: bool = False
+    has_candidate: bool = True
+    live: bool = False
+    unused_rules: tuple[str, ...] = ()
+
+
+class Context:
+    """The parts of a run that gate, replay and proxy have in common.
+
+    To make one makes the run directory, so whatever may be wrong with options is found before. As a context manager it
+    closes the run directory, once, and says in it whether the run came to its end.
+    """
+
+    def __init__(
+        self,
+        loaded: Loaded,
+        *,
+        mode: RunMode,
+        control: Control,
+        design: Design,
+        endpoints: dict[str, int],
+        live: bool,
+        identity: parts.Identity | None = None,
+    ) -> None:
+        settings = loaded.settings
+        self.loaded = loaded
+        self.mode = mode
+        self.control = control
+        self.design = design
+        self.clock = parts.SystemClock()
+        self.identity = identity or parts.identity(self.clock, settings.replay.seed)
+        self.ids = parts.CountedIds()
+        self.tally = Tally()
+        self.redactor: Redactor = parts.redactor_of(settings.redact)
+        self.policy: LoadedPolicy = parts.policy_of(settings.policy, mode)
+        self.plan = parts.plan_of(settings)
+        self.endpoints = endpoints
+        self.live = live
+        base, name = parts.run_folder(settings, self.identity)
+        self._record = RunRecord(
+            id=name,
+            version=package_version(),
+            settings=tuple((line.key, self.redactor.text(parts.writable(line.value)), line.origin) for line in lines(loaded)),
+            comparators={name: str(version) for name, version in versions(load_comparators()).items()},
+            formats={codec.name: str(codec.version) for codec in installed_formats()},
+            keep=Keep(settings.store.keep),
+        )
+        self.store = RunStore.create(base, self._record, redact=lambda trial: redact_trial(self.redactor, trial))
+        self.ledger = Ledger(self.policy.policy, control=control, design=design, endpoints=tuple(endpoints), live=live)
+        self.metrics = MetricsState(run=name, build=parts.build_label(settings), clock=self.clock.time)
+        self.fold = Fold(self.ledger, StoreKeeper(self.store, self.redactor))
+        self.secret = secrets.token_bytes(32)
+        """Keys the hashes that stored bets keep of values; it is never written down."""
+
+    def __enter__(self) -> "Context":
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        """Ends the run. An error that leaves it is shown to people, so what it quotes of a build's command or output is redacted."""
+        if isinstance(error, ShadowdiffError) and not self.tally.totals().requests:
+            self.store.discard()  # nothing was sent: there is nothing to read in it, and the same --out can be given again
+        else:
+            self.store.close(finished=kind is None)
+        if isinstance(error, ShadowdiffError):
+            hide = self.redactor.text
+            error.what, error.where, error.fix = hide(error.what), hide(error.where), hide(error.fix)
+            error.args = (error.what,)
+
+    @property
+    def settings(self) -> Settings:
+        """The run's settings."""
+        return self.loaded.settings
+
+    @property
+    def run_id(self) -> str:
+        """The run's name: that of its directory."""
+        return self._record.id
+
+    def pipeline(self) -> Pipeline:
+        """Comparison within this process, as a replay does it."""
+        return Pipeline(plan=self.plan, fold=self.fold, tally=self.tally, secret=self.secret, observers=(self.metrics,))
+
+    def unused_rules(self) -> tuple[str, ...]:
+        """The rules that have had no effect so far, as people know them."""
+        rules = enumerate(self.settings.rules)
+        return tuple(f"{rule.action} {rule.path}" for index, rule in rules if index not in self.fold.rules_used)
+
+    @property
+    def folder(self) -> Path:
+        """The run directory."""
+        return self.store.path
+
+    def _shown(self, target: TargetFacts) -> TargetFacts:
+        """A command line may hold secrets."""
+        command = None if target.command is None else self.redactor.text(target.command)
+        return TargetFacts(address=self.redactor.text(target.address), command=command)
+
+    def facts(self, targets: dict[Role, TargetFacts], captures: Iterable[CaptureFacts] = (), *, seeded: bool = True) -> RunFacts:
+        """The run as the report names it; `seconds` are up to now."""
+        return RunFacts(
+            id=self._record.id,
+            started=time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(self.identity.started)),
+            seconds=round(self.clock.time() - self.identity.started, 3),
+            mode=self.mode,
+            targets={role: self._shown(target) for role, target in targets.items()},
+            build=parts.build_label(self.settings),
+            seed=self.identity.seed if seeded else None,
+            version=self._record.version,
+            provenance=Provenance(
+                command_line=self.redactor.text(parts.writable(" ".join(["shadowdiff", *sys.argv[1:]]))),
+                captures=tuple(captures),
+                comparators=self._record.comparators,
+                formats=self._record.formats,
+                python=platform.python_version(),
+                platform=platform.system(),
+            ),
+        )

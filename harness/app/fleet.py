@@ -1,0 +1,459 @@
+"""The worker processes of a live run: started, told what to do, watched, replaced when they die, and ended in order.
+
+What a death costs is counted: requests that an ingress worker had in hand, and trials whose results never came. A trial
+is given up only when it is certain that no result of it is still under way.
+"""
+
+import asyncio
+import shutil
+import socket
+import sys
+import tempfile
+from collections.abc import Callable, Coroutine
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Final
+
+import msgspec
+
+from harness.app.results import Results, hanging
+from harness.bus.frames import Frame
+from harness.bus.link import Link
+from harness.bus.messages import (
+    CompareOrders,
+    Comparers,
+    Connected,
+    Failed,
+    Hello,
+    IngressOrders,
+    Lost,
+    Mirror,
+    Recorded,
+    Serving,
+    Stop,
+    StreamOver,
+    decode_message,
+    decode_recorded,
+)
+from harness.bus.slots import Slots
+from harness.core.errors import SetupError, ShadowdiffError, UsageError
+from harness.core.labels import ShedReason
+from harness.core.limits import COMPARE_STALL_SECONDS_MAX
+from harness.core.outcomes import Tally
+from harness.counters import Counters, merged
+
+START_SECONDS_MAX: Final = 60.0
+"""How long a worker may take until it serves."""
+END_SECONDS_MAX: Final = 5.0
+"""How long a worker that was told to end, and has nothing under way, may take until it is killed."""
+RESTART_SECONDS: Final = (0.0, 0.1, 0.5, 2.0, 5.0)
+"""Waits before a worker that died is replaced, by how often in a row it lived for less than SHORT_LIFE_SECONDS."""
+SHORT_LIFE_SECONDS: Final = 10.0
+WATCH_SECONDS: Final = 1.0
+_KNOWN_ERRORS: Final = {SetupError.exit_code: SetupError, UsageError.exit_code: UsageError}
+
+
+class FleetOrders(msgspec.Struct, frozen=True, kw_only=True):
+    """What the workers are told."""
+
+    ingress: IngressOrders
+    compare: CompareOrders
+    compare_workers: int
+
+
+class _Worker:
+    """A process of the fleet, from its start until nothing more can come of it."""
+
+    def __init__(self, process: asyncio.subprocess.Process, number: int, place: int, *, ingress: bool, since_s: float) -> None:
+        self.process = process
+        self.number = number
+        """A compare worker's own; an ingress worker's stream. Never used again."""
+        self.place = place
+        """Which of its kind it is; its successor has the same."""
+        self.ingress = ingress
+        self.since_s = since_s
+        self.link: Link | None = None
+        self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.exited = False
+        self.deferred: list[tuple[int, tuple[int, ...]]] = []
+        """Of a compare worker: trials that an ingress worker gave up, whose results may still be on their way."""
+        self.counters: Counters | None = None
+        self.failure: ShadowdiffError | None = None
+
+
+class _Stream:
+    """The trials of one ingress worker."""
+
+    def __init__(self, handed_on_before: int) -> None:
+        self.handed_on_before = handed_on_before
+        self.comparers: set[int] = set()
+        """Compare workers from which something of it may still come."""
+        self.handed_on: int | None = None
+        """How many trials it had; known once its worker is gone."""
+
+
+class _Place:
+    """An ingress worker's listening socket and counts, which its successor takes over."""
+
+    def __init__(self, listening: socket.socket, slots: Slots, path: Path) -> None:
+        self.listening = listening
+        self.slots = slots
+        self.path = path
+        self.written_off = 0
+        """Requests that earlier workers of this place had in hand when they died."""
+
+
+class Fleet:
+    """All workers of a run. One event loop owns it."""
+
+    def __init__(
+        self,
+        orders: FleetOrders,
+        results: Results,
+        tally: Tally,
+        *,
+        on_record: Callable[[Recorded], None] | None = None,
+        notice: Callable[[str], None],
+    ) -> None:
+        """`tally` is the run's: the workers' counts are included in it. `notice` tells people of a worker that died."""
+        self._orders = orders
+        self._results = results
+        self._tally = tally
+        self._on_record = on_record
+        self._notice = notice
+        self._percent = 100.0
+        self._loop = asyncio.get_running_loop()
+        self._folder: Path | None = None
+        """Private to this run; made by `start`, and only what `start` made is ever removed."""
+        self._server: asyncio.Server | None = None
+        self._places: list[_Place] = []
+        self._workers: set[_Worker] = set()
+        self._by_link: dict[Link, _Worker] = {}
+        self._streams: dict[int, _Stream] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._numbers = 0
+        self._short_lives: dict[tuple[bool, int], int] = {}
+        self._retired = Counters()
+        self._stopping = False
+        self._changed = asyncio.Event()
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, for people and tests."""
+        return {f"{'ingress' if worker.ingress else 'compare'} {worker.place}": worker.process.pid for worker in self._workers}
+
+    @property
+    def shadows(self) -> int:
+        """Trials whose shadows are under way."""
+        return sum(place.slots.shadows for place in self._places)
+
+    @property
+    def uncompared(self) -> int:
+        """Trials that wait for comparison, or are being compared."""
+        return sum(place.slots.uncompared for place in self._places)
+
+    def counters(self) -> Counters:
+        """What all compare workers, also those that are gone, have counted for the metrics."""
+        return merged((self._retired, *(worker.counters for worker in self._workers if worker.counters is not None)))
+
+    async def start(self, listening: list[socket.socket]) -> str:
+        """Start everything; one ingress worker for each socket, which is the fleet's from now on. Returns the address served.
+
+        Raises what a worker could not be started for; nothing is left then.
+        """
+        self._folder = Path(tempfile.mkdtemp(prefix="shadowdiff-"))
+        try:
+            self._server = await self._loop.create_unix_server(lambda: Link(self._received, self._link_lost), self._run_socket)
+            for number in range(self._orders.compare_workers):
+                await self._launch(number, ingress=False)
+            await self._all_ready()
+            for number, sock in enumerate(listening):
+                path = self._private / f"counts-{number}"
+                place = _Place(sock, Slots.create(path), path)
+                self._tally.include(place.slots.tally)
+                self._places.append(place)
+                await self._launch(number, ingress=True)
+            address = await self._all_ready()
+        except BaseException:
+            await self._abandon(listening)
+            raise
+        self._background(self._watch())
+        return address
+
+    def set_mirroring(self, percent: float) -> None:
+        """How many of a hundred requests are mirrored, from now on."""
+        self._percent = percent
+        self._tell_ingress(Mirror(percent))
+
+    def mirroring(self) -> float:
+        """How many of a hundred requests are mirrored."""
+        return self._percent
+
+    async def stop(self, grace_s: float, stall_s: float = COMPARE_STALL_SECONDS_MAX) -> None:
+        """Serve what was accepted, wait for shadows and comparison, and end every process.
+
+        Comparison that makes no progress for `stall_s` seconds is given up as an error, told to the results.
+        """
+        self._stopping = True
+        try:
+            for place in self._places:
+                place.listening.close()
+            self._tell_ingress(Stop(grace_s))
+            await self._until(lambda: not any(worker.ingress for worker in self._workers), grace_s + END_SECONDS_MAX, kill=True)
+            while self._streams and not await self._progress(stall_s):
+                self._results.fail(hanging("comparison hangs", f"{self.uncompared} trials wait"))
+                self._kill(ingress=False)
+            for worker in self._workers:
+                if worker.link is not None:
+                    worker.link.close()
+            await self._until(lambda: not self._workers, END_SECONDS_MAX, kill=True)
+        finally:
+            await self._abandon([])
+
+    @property
+    def _private(self) -> Path:
+        assert self._folder is not None, "the fleet was started"
+        return self._folder
+
+    @property
+    def _run_socket(self) -> str:
+        return str(self._private / "run.sock")
+
+    async def _launch(self, place: int, *, ingress: bool) -> None:
+        number, self._numbers = self._numbers, self._numbers + 1
+        if ingress:
+            at = self._places[place]
+            self._streams[number] = _Stream(at.slots.tally.trials_handed_on)
+            descriptor = at.listening.fileno()
+            arguments = ["harness.app.ingress_worker", self._run_socket, str(at.path), str(number), str(descriptor)]
+            kept: tuple[int, ...] = (descriptor,)
+        else:
+            arguments = ["harness.app.compare_worker", self._run_socket, self._compare_socket(number), str(number)]
+            kept = ()
+        process = await asyncio.create_subprocess_exec(
+            *(sys.executable, "-P", "-m", *arguments),
+            stdin=asyncio.subprocess.DEVNULL,
+            stdout=asyncio.subprocess.DEVNULL,
+            pass_fds=kept,
+        )
+        worker = _Worker(process, number, place, ingress=ingress, since_s=self._loop.time())
+        self._workers.add(worker)
+        self._background(self._wait_for(worker))
+
+    def _compare_socket(self, number: int) -> str:
+        return str(self._private / f"compare-{number}.sock")
+
+    async def _all_ready(self) -> str:
+        """The address served, where one is by now. Raises what a worker failed with."""
+        answer = ""
+        for worker in list(self._workers):
+            try:
+                async with asyncio.timeout(START_SECONDS_MAX):
+                    answer = await worker.ready or answer
+            except TimeoutError:
+                what = f"a worker process did not start within {START_SECONDS_MAX:g} s"
+                raise SetupError(what, fix="look at the machine's load; run it again") from None
+        return answer
+
+    async def _wait_for(self, worker: _Worker) -> None:
+        await worker.process.wait()
+        worker.exited = True
+        if worker.link is None or not worker.link.open:
+            self._ended(worker)
+
+    def _received(self, link: Link, kind: Frame, payload: bytes) -> None:
+        if kind is Frame.RESULTS:
+            self._results.take(link, payload)
+        elif kind is Frame.COUNTERS:
+            self._by_link[link].counters = msgspec.msgpack.decode(payload, type=Counters)
+        elif kind is Frame.RECORD:
+            if self._on_record is not None:
+                self._on_record(decode_recorded(payload))
+        else:
+            self._message(link, payload)
+
+    def _message(self, link: Link, payload: bytes) -> None:
+        message = decode_message(payload)
+        if isinstance(message, Hello):
+            self._greet(link, message)
+            return
+        worker = self._by_link[link]
+        if isinstance(message, Serving):
+            worker.ready.set_result(message.address)
+        elif isinstance(message, Connected):
+            if self._comparer(message.comparer) is not None:
+                self._streams[worker.number].comparers.add(message.comparer)
+        elif isinstance(message, Lost):
+            comparer = self._comparer(message.comparer)
+            if comparer is not None:
+                comparer.deferred.append((worker.number, message.seqs))
+            else:
+                self._results.lost(worker.number, message.seqs)
+        elif isinstance(message, StreamOver):
+            self._nothing_more(worker, message.stream)
+        elif isinstance(message, Failed):
+            self._failed(worker, message)
+
+    def _greet(self, link: Link, hello: Hello) -> None:
+        worker = next(worker for worker in self._workers if worker.number == hello.number)
+        worker.link = link
+        self._by_link[link] = worker
+        comparers = Comparers(tuple((one.number, self._compare_socket(one.number)) for one in self._greeted_comparers()))
+        if worker.ingress:
+            link.send(comparers)
+            link.send(self._orders.ingress)
+            if self._percent != 100.0:
+                link.send(Mirror(self._percent))
+        else:
+            link.send(self._orders.compare)
+            worker.ready.set_result("")
+            self._tell_ingress(comparers)
+
+    def _failed(self, worker: _Worker, message: Failed) -> None:
+        kind = _KNOWN_ERRORS.get(message.exit_code, ShadowdiffError)
+        worker.failure = kind(message.what, where=message.where, fix=message.fix)
+        if not worker.ingress:
+            self._results.fail(worker.failure)
+
+    def _link_lost(self, link: Link) -> None:
+        worker = self._by_link.pop(link, None)
+        if worker is not None and worker.exited:
+            self._ended(worker)
+
+    def _ended(self, worker: _Worker) -> None:
+        """The process is gone and all that it sent was read."""
+        if worker not in self._workers:
+            return
+        self._workers.discard(worker)
+        self._changed.set()
+        if not worker.ready.done():
+            worker.ready.set_exception(worker.failure or SetupError(f"a worker process ended at once ({worker.process.returncode})"))
+            worker.ready.exception()
+        if worker.ingress:
+            self._ingress_ended(worker)
+        else:
+            self._comparer_ended(worker)
+        if not self._stopping and self._server is not None and (worker.ingress or worker.failure is None):
+            self._background(self._replace(worker))
+
+    def _ingress_ended(self, worker: _Worker) -> None:
+        place, stream = self._places[worker.place], self._streams[worker.number]
+        tally = place.slots.tally
+        stream.handed_on = tally.trials_handed_on - stream.handed_on_before
+        in_hand = tally.in_hand - place.written_off
+        place.written_off += in_hand
+        place.slots.show(shadows=0, uncompared=0)
+        self._tally.shed(ShedReason.WORKER_LOST, in_hand)
+        self._close_if_over(worker.number)
+
+    def _comparer_ended(self, worker: _Worker) -> None:
+        if worker.counters is not None:
+            self._retired = merged((self._retired, worker.counters))
+        for number in list(self._streams):
+            self._nothing_more(worker, number)
+        for stream, seqs in worker.deferred:
+            self._results.lost(stream, seqs)
+
+    def _nothing_more(self, comparer: _Worker, number: int) -> None:
+        """Nothing further of this stream will come from this compare worker."""
+        given_up = [seqs for stream, seqs in comparer.deferred if stream == number]
+        comparer.deferred = [(stream, seqs) for stream, seqs in comparer.deferred if stream != number]
+        for seqs in given_up:
+            self._results.lost(number, seqs)
+        if number in self._streams:
+            self._streams[number].comparers.discard(comparer.number)
+            self._close_if_over(number)
+
+    def _close_if_over(self, number: int) -> None:
+        stream = self._streams[number]
+        if stream.handed_on is not None and not stream.comparers:
+            del self._streams[number]
+            self._results.close(number, stream.handed_on)
+            self._changed.set()
+
+    async def _replace(self, worker: _Worker) -> None:
+        key = (worker.ingress, worker.place)
+        short = self._loop.time() - worker.since_s < SHORT_LIFE_SECONDS
+        times = self._short_lives[key] = self._short_lives.get(key, 0) + 1 if short else 0
+        kind = "serves clients" if worker.ingress else "compares"
+        why = f": {worker.failure.what}" if worker.failure is not None else ""
+        self._notice(f"a process that {kind} ended ({worker.process.returncode}){why}; it is replaced, and what it had in hand is counted")
+        await asyncio.sleep(RESTART_SECONDS[min(times, len(RESTART_SECONDS) - 1)])
+        if not self._stopping:
+            await self._launch(worker.place, ingress=worker.ingress)
+
+    async def _watch(self) -> None:
+        """Replace compare workers that make no progress though trials wait."""
+        folded, since_s = -1, self._loop.time()
+        while True:
+            await asyncio.sleep(WATCH_SECONDS)
+            if self._results.folded != folded or not self.uncompared or self._results.waiting:
+                folded, since_s = self._results.folded, self._loop.time()
+            elif self._loop.time() - since_s > COMPARE_STALL_SECONDS_MAX and not self._stopping:
+                self._notice("comparison hangs; its processes are replaced, and what they had in hand is counted")
+                self._kill(ingress=False)
+                since_s = self._loop.time()
+
+    async def _progress(self, stall_s: float) -> bool:
+        """Wait until every stream is over; False when nothing moved for too long."""
+        before = self._results.folded
+        await self._until(lambda: not self._streams or self._results.folded != before, stall_s)
+        return not self._streams or self._results.folded != before
+
+    async def _until(self, condition: Callable[[], bool], seconds: float, *, kill: bool = False) -> None:
+        """Wait for something; with `kill`, end every process that stands in its way."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                while not condition():
+                    self._changed.clear()
+                    with suppress(TimeoutError):
+                        async with asyncio.timeout(0.05):
+                            await self._changed.wait()
+        if kill and not condition():
+            # Those who serve come first: while there are any, what they hand on may still be compared.
+            self._kill(ingress=any(worker.ingress for worker in self._workers))
+            await self._until(condition, END_SECONDS_MAX)
+
+    def _kill(self, *, ingress: bool) -> None:
+        for worker in self._workers:
+            if worker.ingress is ingress and not worker.exited:
+                with suppress(ProcessLookupError):
+                    worker.process.kill()
+
+    def _comparer(self, number: int) -> _Worker | None:
+        return next((worker for worker in self._workers if worker.number == number and not worker.ingress), None)
+
+    def _greeted_comparers(self) -> list[_Worker]:
+        return [worker for worker in self._workers if not worker.ingress and worker.link is not None]
+
+    def _tell_ingress(self, message: Comparers | Mirror | Stop) -> None:
+        for worker in self._workers:
+            if worker.ingress and worker.link is not None:
+                worker.link.send(message)
+
+    def _background(self, work: Coroutine[Any, Any, None]) -> None:
+        task = self._loop.create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _abandon(self, listening: list[socket.socket]) -> None:
+        """Leave nothing: no process, no socket, no file."""
+        self._stopping = True
+        for sock in listening:
+            sock.close()
+        for worker in list(self._workers):
+            with suppress(ProcessLookupError):
+                worker.process.kill()
+        for worker in list(self._workers):
+            await worker.process.wait()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for link in list(self._by_link):
+            link.close()
+        if self._server is not None:
+            self._server.close()
+            self._server = None
+        if self._folder is not None:
+            shutil.rmtree(self._folder, ignore_errors=True)
+            self._folder = None

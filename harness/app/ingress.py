@@ -1,0 +1,95 @@
+"""What a live run serves and mirrors, from its settings: where the targets are, and the server that stands before them."""
+
+from collections.abc import Callable
+
+import msgspec
+
+from harness.app import parts
+from harness.core.clock import Clock, Ids, Rng
+from harness.core.endpoint import entity_of
+from harness.core.errors import UsageError
+from harness.core.labels import Control, Role
+from harness.core.outcomes import Tally
+from harness.core.values import Exchange, Request
+from harness.proxy.address import HostRule, UpstreamAddress
+from harness.proxy.dispatch import Naming, Sink
+from harness.proxy.server import ProxyOptions, ProxyServer
+from harness.settings.forms import parse_address
+from harness.settings.schema import Settings
+from harness.targets.spec import parse_target
+
+
+class Surroundings(msgspec.Struct, frozen=True, kw_only=True):
+    """What a server is handed of the process it lives in."""
+
+    clock: Clock
+    rng: Rng
+    ids: Ids
+    tally: Tally
+    sink: Sink
+    session_key: bytes
+    on_exchange: Callable[[Request, Exchange], None] | None = None
+
+
+def target_urls(settings: Settings) -> dict[Role, str]:
+    """Base URLs by role. The proxy stands before builds that run already, so a command is refused with a UsageError."""
+    urls: dict[Role, str] = {}
+    for role in Role:
+        chosen = getattr(settings.targets, role)
+        if chosen is None:
+            continue
+        spec = parse_target(chosen.spec_fields(), where=f"targets.{role}")
+        if spec.url is None:
+            raise UsageError(
+                "the proxy needs a URL: it does not start builds", where=f"targets.{role}", fix="start the build and give its URL"
+            )
+        urls[role] = spec.url
+    return urls
+
+
+def target_addresses(settings: Settings) -> dict[Role, tuple[UpstreamAddress, HostRule]]:
+    """Where to send, by role. Secondary and candidate get the same request, so one rule about Host must do for both.
+
+    Raises UsageError where it does not, or an address cannot be read.
+    """
+    addresses = {role: parts.address_of(url, getattr(settings.targets, role)) for role, url in target_urls(settings).items()}
+    shadows = {role: rule for role, (_, rule) in addresses.items() if role is not Role.STABLE}
+    if len(set(shadows.values())) > 1:
+        said = " and ".join(f"{role} says {rule}" for role, rule in shadows.items())
+        raise UsageError(f"{said}: both get the same request", where="targets.candidate.host", fix="give both the same host key")
+    return addresses
+
+
+def proxy_options(settings: Settings) -> ProxyOptions:
+    """What the server is told."""
+    addresses = target_addresses(settings)
+    stable, stable_host = addresses[Role.STABLE]
+    shadows = {role: addresses[role] for role in (Role.SECONDARY, Role.CANDIDATE) if role in addresses}
+    assert settings.proxy.listen is not None
+    host, port = parse_address(settings.proxy.listen)
+    return ProxyOptions(
+        stable=stable,
+        stable_host=stable_host,
+        secondary=shadows[Role.SECONDARY][0] if Role.SECONDARY in shadows else None,
+        candidate=shadows[Role.CANDIDATE][0] if Role.CANDIDATE in shadows else None,
+        shadow_host=next((rule for _, rule in shadows.values()), stable_host),
+        listen_host=host,
+        listen_port=port,
+        control=Control.SECONDARY if Role.SECONDARY in shadows else Control.NONE,
+        allow_writes=settings.proxy.allow_writes,
+        shadow_timeout_s=settings.proxy.shadow_timeout_s,
+    )
+
+
+def make_server(settings: Settings, around: Surroundings) -> ProxyServer:
+    """The server that the settings ask for, not started yet."""
+    mapper = parts.mapper_of(settings.endpoints)
+    return ProxyServer(
+        proxy_options(settings),
+        clock=around.clock,
+        rng=around.rng,
+        tally=around.tally,
+        naming=Naming(endpoint_of=mapper.endpoint, entity_of=entity_of, ids=around.ids, session_key=around.session_key),
+        sink=around.sink,
+        on_exchange=around.on_exchange,
+    )

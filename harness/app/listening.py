@@ -1,0 +1,40 @@
+"""The sockets on which clients are served: opened here, so that they outlive the workers that serve on them."""
+
+import socket
+
+from harness.core.errors import SetupError
+from harness.core.limits import LISTEN_BACKLOG_MAX
+
+
+def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
+    """`count` sockets that listen on one address; the kernel spreads connections over them. Port 0 takes a free one.
+
+    Raises SetupError where the address cannot be listened on, also because another program does so already.
+    """
+    try:
+        # Alone first: with SO_REUSEPORT another harness on the same port would get half of the clients.
+        first = _listening(host, port, shared=False)
+        if count == 1:
+            return [first]
+        port = first.getsockname()[1]
+        first.close()
+        return [_listening(host, port, shared=True) for _ in range(count)]
+    except OSError as error:
+        what = f"cannot listen: {error.strerror or error}"
+        raise SetupError(what, where=f"{host}:{port}", fix="choose another address, or free this one") from error
+
+
+def _listening(host: str, port: int, *, shared: bool) -> socket.socket:
+    found = socket.getaddrinfo(host.strip("[]") or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+    family, _, _, _, address = min(found, key=lambda info: info[0] is not socket.AF_INET)
+    sock = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if shared:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        sock.bind(address)
+        sock.listen(LISTEN_BACKLOG_MAX)
+    except OSError:
+        sock.close()
+        raise
+    return sock

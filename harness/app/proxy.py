@@ -1,0 +1,261 @@
+"""Live traffic through the proxy: clients get stable's answer, the run gets its trials, others can look on."""
+
+import asyncio
+import os
+import secrets
+from collections.abc import Callable
+from contextlib import AsyncExitStack
+from pathlib import Path
+from typing import Final
+
+from harness.app import finish, ingress, parts
+from harness.app.context import Context, StoredFacts
+from harness.app.fleet import Fleet, FleetOrders
+from harness.app.listening import listening_sockets
+from harness.app.recorder import Recorder
+from harness.app.results import Results
+from harness.app.signals import Stop, with_stop
+from harness.bus.messages import ENCODER, CompareOrders, IngressOrders, Recorded
+from harness.core.errors import SetupError
+from harness.core.labels import NEXT_STEP, Control, Design, ReasonCode, Role, RunMode, VerdictState
+from harness.core.limits import COMPARE_STALL_SECONDS_MAX
+from harness.evidence.gate import judge
+from harness.evidence.snapshot import Reason, Snapshot, Verdict
+from harness.report.model import Blind, Report, TargetFacts
+from harness.settings.forms import parse_address
+from harness.settings.load import Loaded
+from harness.store import Keep
+from harness.ui import Ui
+from harness.web.admin import AdminServer
+from harness.web.answer import AdminState
+
+SNAPSHOT_SECONDS: Final = 2.0
+"""How often the verdict and the metrics' gauges are brought up to date."""
+STOP_GRACE_SECONDS: Final = 10.0
+"""For requests and shadows under way when the proxy stops."""
+
+
+async def run_proxy(loaded: Loaded, ui: Ui) -> int:
+    """Serve until stopped or the time is up. Returns 0 on a clean stop, with `proxy.gate` the verdict's code."""
+
+    async def body(stop: Stop) -> int:
+        proxy = LiveRun(loaded, ui)
+        report = await proxy.serve(stop)
+        return finish.EXIT_CODE[report.verdict or VerdictState.INCONCLUSIVE] if loaded.settings.proxy.gate else 0
+
+    return await with_stop(body, notice=ui.warn)
+
+
+class LiveRun:
+    """One run of the proxy, from listening to report."""
+
+    def __init__(self, loaded: Loaded, ui: Ui) -> None:
+        settings = loaded.settings
+        self._settings = settings
+        self._ui = ui
+        self._snapshot: Snapshot | None = None
+        self._verdict: Verdict | None = None
+        self._as_of = 0.0
+        self._serving = asyncio.Event()
+        # All that may be wrong with options comes before anything is made on disk.
+        self._urls = ingress.target_urls(settings)
+        ingress.proxy_options(settings)
+        parts.mapper_of(settings.endpoints)
+        self._admin = self._admin_server()
+        self._recorder = None if settings.proxy.record is None else Recorder(Path(settings.proxy.record), parts.SystemClock())
+        has_control = Role.SECONDARY in self._urls
+        try:
+            self._context = Context(
+                loaded,
+                mode=RunMode.PROXY,
+                control=Control.SECONDARY if has_control else Control.NONE,
+                design=Design.TWO_ARM if has_control else Design.NO_CONTROL,
+                endpoints={},
+                live=True,
+            )
+        except BaseException:
+            if self._recorder is not None:
+                self._recorder.discard()
+            raise
+        self._results = Results(self._context.fold, self._context.tally)
+        self._fleet: Fleet | None = None
+        self._address = ""
+
+    async def serve(self, stop: Stop) -> Report:
+        """Listen, wait for the end, and write the report."""
+        context = self._context
+        self._ui.use_folder(context.folder)
+        with context:
+            # Undone in reverse, each whatever the others raise: what feeds a part ends before it.
+            async with AsyncExitStack() as ending:
+                if self._recorder is not None:
+                    self._recorder.start(context.redactor)
+                    ending.push_async_callback(asyncio.to_thread, self._recorder.stop, STOP_GRACE_SECONDS)
+                if self._admin is not None:
+                    ending.push_async_callback(self._admin.stop)
+                self._results.start()
+                ending.push_async_callback(self._results.stop, COMPARE_STALL_SECONDS_MAX)
+                self._fleet = Fleet(self._orders(), self._results, context.tally, on_record=self._on_record(), notice=self._ui.warn)
+                host, port = parse_address(self._settings.proxy.listen or "")
+                ending.push_async_callback(self._fleet.stop, STOP_GRACE_SECONDS)
+                self._address = await self._fleet.start(listening_sockets(host, port, self._settings.proxy.workers))
+                ending.callback(self._forget_address)
+                if self._admin is not None:
+                    await self._admin.start()
+                self._announce()
+                self._serving.set()
+                ending.callback(self._serving.clear)
+                await self._wait_for_the_end(stop)
+            report = self._finish()
+        finish.show(self._ui, context, report)
+        return report
+
+    def _orders(self) -> FleetOrders:
+        """What the workers need to know of this run."""
+        context, settings = self._context, self._settings
+        return FleetOrders(
+            ingress=IngressOrders(
+                settings=ENCODER.encode(settings),
+                session_key=secrets.token_bytes(32),
+                seed=context.identity.seed,
+                record=self._recorder is not None,
+            ),
+            compare=CompareOrders(
+                rules=ENCODER.encode(settings.rules), secret=context.secret, forward_all=Keep(settings.store.keep) is Keep.ALL
+            ),
+            compare_workers=settings.proxy.compare_workers,
+        )
+
+    def _on_record(self) -> Callable[[Recorded], None] | None:
+        recorder = self._recorder
+        return None if recorder is None else lambda recorded: recorder.take(recorded.request, recorded.exchange)
+
+    def _forget_address(self) -> None:
+        self._address = ""
+
+    async def _wait_for_the_end(self, stop: Stop) -> None:
+        """Until stopped, or the time is up."""
+        watcher = asyncio.create_task(self._watch(), name="snapshots")
+        try:
+            async with asyncio.timeout(self._settings.proxy.duration_s):
+                await stop.wait()
+        except TimeoutError:
+            pass
+        finally:
+            watcher.cancel()
+            await asyncio.gather(watcher, return_exceptions=True)
+
+    async def _watch(self) -> None:
+        """Keep verdict and gauges fresh.
+
+        Where comparison has failed there is no verdict any more, but clients are served on: they come before it. The
+        failure ends the run as an error all the same, when the results are.
+        """
+        while True:
+            await asyncio.sleep(SNAPSHOT_SECONDS)
+            try:
+                self._results.check()
+                self._note(await self._results.snapshot())
+            except Exception as error:  # noqa: BLE001 - raised again at the end; until then clients are served
+                self._give_up(error)
+                return
+            self._ui.progress("requests compared", self._context.tally.totals().compared, None)
+
+    def _give_up(self, error: Exception) -> None:
+        """Comparison has failed: whoever asks for the verdict must hear it at once."""
+        message = f"Comparison has failed ({type(error).__name__}); clients are served on, and nothing is judged any more."
+        code = ReasonCode.UNCOMPARABLE
+        reason = Reason(code=code, message=message, next_step=NEXT_STEP[code])
+        self._verdict = Verdict(state=VerdictState.INCONCLUSIVE, reasons=(reason,))
+        self._as_of = self._context.clock.time()
+        if self._snapshot is not None:
+            self._context.metrics.set_snapshot(self._snapshot, self._verdict, self._context.tally.totals())
+        self._ui.warn(message)
+
+    def _note(self, snapshot: Snapshot) -> None:
+        totals = self._context.tally.totals()
+        self._snapshot = snapshot
+        self._verdict = self._judged(snapshot)
+        self._as_of = self._context.clock.time()
+        self._context.metrics.set_snapshot(snapshot, self._verdict, totals)
+        if self._fleet is not None:
+            self._context.metrics.set_queues({"compare": self._fleet.uncompared, "shadow": self._fleet.shadows})
+            self._context.metrics.set_other_processes((self._fleet.counters(),))
+
+    def _judged(self, snapshot: Snapshot) -> Verdict:
+        return judge(
+            snapshot,
+            self._context.tally.totals(),
+            self._context.policy.policy,
+            has_candidate=Role.CANDIDATE in self._urls,
+            replayable=None,
+            unused_rules=self._context.unused_rules(),
+        )
+
+    def _admin_server(self) -> AdminServer | None:
+        settings = self._settings.proxy
+        if not settings.admin:
+            return None
+        host, port = parse_address(settings.admin)
+        return AdminServer(self, host=host, port=port, token=os.environ.get(settings.admin_token_env), clock=parts.SystemClock())
+
+    def state(self) -> AdminState:
+        """See `harness.web.admin.StateProvider`."""
+        blocking = self._verdict.blocking if self._verdict is not None else ()
+        return AdminState(
+            run=self._context.run_id,
+            build=parts.build_label(self._settings),
+            ready=self._serving.is_set(),
+            verdict=self._verdict,
+            requests=self._context.tally.totals().compared,
+            needed=max((b.more_requests for b in blocking if b.more_requests is not None), default=None),
+            as_of=self._as_of,
+        )
+
+    def metrics(self) -> bytes:
+        """See `harness.web.admin.StateProvider`."""
+        if self._snapshot is not None:
+            self._context.metrics.set_snapshot(self._snapshot, None, self._context.tally.totals())
+        return self._context.metrics.render()
+
+    async def serving(self) -> None:
+        """Returns once it takes traffic."""
+        await self._serving.wait()
+
+    @property
+    def address(self) -> str:
+        """Where clients connect, while it serves."""
+        if not self._address:
+            raise SetupError("the proxy is not listening", fix="start it first")
+        return self._address
+
+    def _announce(self) -> None:
+        shadows = ", ".join(f"{role} {url}" for role, url in self._urls.items() if role is not Role.STABLE) or "nobody"
+        self._ui.info(f"serving on http://{self._address} from stable {self._urls[Role.STABLE]}, mirroring to {shadows}")
+        if self._admin is not None:
+            self._ui.info(f"admin on {self._admin.address}: /metrics, /api/v1/verdict, /healthz, /readyz")
+        if Role.CANDIDATE not in self._urls:
+            self._ui.warn("no candidate: traffic is served" + (" and recorded" if self._recorder else "") + ", nothing is under test")
+
+    def _finish(self) -> Report:
+        context = self._context
+        snapshot = context.ledger.snapshot()
+        self._note(snapshot)
+        totals = context.tally.totals()
+        stored = StoredFacts(
+            run=context.facts({role: TargetFacts(address=url) for role, url in self._urls.items()}),
+            policy=context.policy.policy,
+            control=context.control,
+            design=context.design,
+            totals=totals,
+            has_candidate=Role.CANDIDATE in self._urls,
+            live=True,
+            unused_rules=context.unused_rules(),
+        )
+        return finish.write_report(context, stored, snapshot, self._verdict, totals, blind=self._blind())
+
+    def _blind(self) -> list[Blind]:
+        if self._recorder is None:
+            return []
+        lost = self._recorder.lost + self._context.tally.exchanges_unrecorded
+        return [Blind(what="live exchanges that could not be recorded", count=lost)] if lost else []

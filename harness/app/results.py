@@ -1,0 +1,191 @@
+"""The supervisor's end of comparison: takes results as compare workers hand them on, and folds them in a thread of its own.
+
+Neither a large fold nor a hanging disk holds up the event loop; where folding is slower than comparing, the compare
+workers are read no further, and the ingress workers shed. What it does not know: processes.
+"""
+
+import asyncio
+import os
+import threading
+from collections import deque
+from collections.abc import Callable
+from contextlib import suppress
+from functools import partial
+from typing import Final
+
+from harness.bus.link import Link
+from harness.bus.messages import decode_results, decode_trial
+from harness.core.errors import ShadowdiffError
+from harness.core.labels import Role, ShedReason
+from harness.core.limits import FOLD_QUEUE_FRAMES_MAX
+from harness.core.outcomes import Tally
+from harness.evidence.bets import TrialBets, decode_bets
+from harness.evidence.snapshot import Snapshot
+from harness.fold import Fold, TrialSource
+from harness.worker import Worker
+
+FOLD_NICE: Final = 5
+"""The fold's thread gives way to whom a client waits for, and goes before comparison, which it would otherwise hold up."""
+
+_Outcome = tuple[bool, tuple[Role, ...]]
+
+
+class Results:
+    """Use `start`; then `take`, `lost` and `close`, in the order in which they come; then `stop`.
+
+    What ledger or keeper raise, or `fail` is given, ends the work: it is raised by `check` and `stop`, and there is no verdict.
+    """
+
+    def __init__(self, fold: Fold, tally: Tally) -> None:
+        self._fold = fold
+        self._tally = tally
+        self._steps: deque[Callable[[], list[_Outcome] | int]] = deque()
+        self._held: set[Link] = set()
+        self._moved = asyncio.Event()
+        self._thread = Worker("evidence")
+        self._worker: asyncio.Task[None] | None = None
+        self._closed: set[int] = set()
+        self._error: BaseException | None = None
+        self._resting = asyncio.Event()
+        self._resting.set()
+        self.folded = 0
+        """Trials folded so far."""
+
+    def start(self) -> None:
+        """Begin to fold, on the running loop."""
+        self._worker = asyncio.create_task(self._work(), name="results")
+
+    @property
+    def waiting(self) -> int:
+        """Frames that wait to be folded."""
+        return len(self._steps)
+
+    def take(self, link: Link, payload: bytes) -> None:
+        """A frame of results; `link` is held where too many wait."""
+        self._add(partial(self._fold_frame, payload))
+        if len(self._steps) >= FOLD_QUEUE_FRAMES_MAX:
+            link.hold()
+            self._held.add(link)
+
+    def lost(self, stream: int, seqs: tuple[int, ...]) -> None:
+        """These trials will not come any more, unless they have come before."""
+        self._add(partial(self._fold_lost, stream, seqs))
+
+    def close(self, stream: int, handed_on: int) -> None:
+        """A stream is over; of `handed_on` trials, those that never came are lost. Later results of it count for nothing."""
+        self._add(partial(self._fold_end, stream, handed_on))
+
+    def fail(self, error: BaseException) -> None:
+        """Comparison cannot go on."""
+        if self._error is None:
+            self._error = error
+            self._moved.set()
+
+    def check(self) -> None:
+        """Raise what the work failed with, if it has."""
+        if self._error is not None:
+            raise self._error
+
+    async def snapshot(self) -> Snapshot:
+        """The ledger now, taken in the thread that owns it."""
+        return await self._thread.call(self._fold.snapshot)
+
+    async def stop(self, stall_s: float) -> None:
+        """Fold what waits and end the thread; raise what the work failed with. Work that makes no progress for `stall_s` is given up."""
+        try:
+            while not self._resting.is_set() and self._error is None:
+                before = self.folded
+                with suppress(TimeoutError):
+                    async with asyncio.timeout(stall_s):
+                        await self._resting.wait()
+                if not self._resting.is_set() and self.folded == before:
+                    self.fail(hanging("storage hangs", f"{self.waiting} frames of results wait"))
+        finally:
+            if self._worker is not None:
+                self._worker.cancel()
+                await asyncio.gather(self._worker, return_exceptions=True)
+            ended = await self._thread.stop(stall_s)
+        self.check()
+        if not ended:
+            raise hanging("storage hangs", "its thread does not end")
+
+    def _add(self, step: Callable[[], list[_Outcome] | int]) -> None:
+        if self._error is None:
+            self._steps.append(step)
+            self._resting.clear()
+            self._moved.set()
+
+    async def _work(self) -> None:
+        await self._thread.call(_give_way)
+        while True:
+            while self._steps and self._error is None:
+                try:
+                    done = await self._thread.call(self._steps[0])
+                except Exception as error:  # noqa: BLE001 - kept, and raised to whoever asks
+                    self.fail(error)
+                    break
+                self._steps.popleft()
+                self._count(done)
+                if len(self._steps) < FOLD_QUEUE_FRAMES_MAX // 2:
+                    self._unhold()
+            if self._error is not None:
+                self._steps.clear()
+                self._unhold()
+            self._resting.set()
+            self._moved.clear()
+            await self._moved.wait()
+
+    def _unhold(self) -> None:
+        for link in self._held:
+            link.unhold()
+        self._held.clear()
+
+    def _count(self, done: list[_Outcome] | int) -> None:
+        if isinstance(done, int):
+            self._tally.shed(ShedReason.WORKER_LOST, done)
+            return
+        for diverged, failed in done:
+            self._tally.compared_as(diverged=diverged, failed=failed)
+        self.folded += len(done)
+
+    def _fold_frame(self, payload: bytes) -> list[_Outcome]:
+        """In the thread."""
+        outcomes = []
+        for result in decode_results(payload):
+            if result.stream in self._closed:
+                continue
+            bets = decode_bets(result.bets)
+            if self._fold.push(result.stream, bets, result.comparison, _source(result.trial)):
+                outcomes.append((bool(result.comparison.stable_candidate), _failed(bets)))
+        return outcomes
+
+    def _fold_lost(self, stream: int, seqs: tuple[int, ...]) -> int:
+        """In the thread."""
+        return 0 if stream in self._closed else sum(self._fold.missing(stream, seq) for seq in seqs)
+
+    def _fold_end(self, stream: int, handed_on: int) -> int:
+        """In the thread."""
+        self._closed.add(stream)
+        return self._fold.close(stream, handed_on)
+
+
+def hanging(what: str, detail: str) -> ShadowdiffError:
+    """The error for work that makes no progress."""
+    where, fix = "evidence", "look at the disk and at comparators of other packages; run it again"
+    return ShadowdiffError(f"{what}: nothing was done for too long, and {detail}", where=where, fix=fix)
+
+
+def _source(payload: bytes) -> TrialSource:
+    return (lambda: decode_trial(payload)) if payload else (lambda: None)
+
+
+def _failed(bets: TrialBets) -> tuple[Role, ...]:
+    arms = ((Role.STABLE, bets.stable), (Role.SECONDARY, bets.secondary), (Role.CANDIDATE, bets.candidate))
+    return tuple(role for role, outcome in arms if outcome is not None and outcome.error is not None)
+
+
+def _give_way() -> int:
+    """On Linux a priority is a thread's own; elsewhere it would be the process's, so it is left as it is."""
+    if hasattr(os, "sched_yield") and os.uname().sysname == "Linux":
+        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), FOLD_NICE)
+    return 0

@@ -1,0 +1,63 @@
+"""Frames on a stream between the harness's own processes: a 4-byte little-endian length, a byte that says what it is, the payload.
+
+Pure: bytes in, frames out. What the payloads mean is in `messages`.
+"""
+
+import struct
+from collections.abc import Iterator
+from enum import IntEnum
+from typing import Final
+
+from harness.core.errors import ShadowdiffError
+from harness.core.limits import BUS_FRAME_BYTES_MAX
+
+_HEAD: Final = struct.Struct("<IB")
+
+
+class Frame(IntEnum):
+    """What a frame holds."""
+
+    MESSAGE = 0
+    """One of `messages.Message`."""
+    TRIAL = 1
+    """A trial to be compared."""
+    RESULTS = 2
+    """A list of `messages.Result`."""
+    COUNTERS = 3
+    """A compare worker's metrics so far."""
+    RECORD = 4
+    """A live exchange to be recorded: request and exchange."""
+
+
+def framed(kind: Frame, payload: bytes) -> bytes:
+    """A frame's bytes. Raises ShadowdiffError beyond the bound: the sender must look first."""
+    if len(payload) > BUS_FRAME_BYTES_MAX:
+        raise ShadowdiffError(f"a frame of {len(payload)} bytes is beyond the bound", where="bus", fix="report this")
+    return _HEAD.pack(len(payload), kind) + payload
+
+
+class FrameSplitter:
+    """Cuts a stream into frames, however it was chopped up."""
+
+    def __init__(self) -> None:
+        self._rest = bytearray()
+
+    def feed(self, data: bytes) -> Iterator[tuple[Frame, bytes]]:
+        """The frames that `data` completes. Raises ShadowdiffError for bytes that are no frame."""
+        if self._rest:
+            self._rest += data
+            data = bytes(self._rest)
+        start, end = 0, len(data)
+        while end - start >= _HEAD.size:
+            length, kind = _HEAD.unpack_from(data, start)
+            if length > BUS_FRAME_BYTES_MAX or kind >= len(Frame):
+                raise ShadowdiffError("bytes that are no frame", where="bus", fix="report this: the harness's processes disagree")
+            after = start + _HEAD.size + length
+            if after > end:
+                break
+            yield _KINDS[kind], data[start + _HEAD.size : after]
+            start = after
+        self._rest = bytearray(memoryview(data)[start:])
+
+
+_KINDS: Final = tuple(Frame)

@@ -1,0 +1,100 @@
+"""One end of a connection between two of the harness's processes, on an event loop: frames in, frames out.
+
+It never waits: whoever sends looks at `unsent` first where much may be sent. An end that breaks is told once.
+"""
+
+import asyncio
+from collections.abc import Callable
+from typing import cast
+
+import msgspec
+
+from harness.bus.frames import Frame, FrameSplitter, framed
+from harness.bus.messages import ENCODER, Message
+from harness.core.errors import ShadowdiffError
+
+
+class Link(asyncio.Protocol):
+    """A connection. `received` gets each frame in order; `lost` is called once when it is over, after all frames."""
+
+    def __init__(self, received: Callable[["Link", Frame, bytes], None], lost: Callable[["Link"], None]) -> None:
+        self._received = received
+        self._lost = lost
+        self._transport: asyncio.Transport | None = None
+        self._splitter = FrameSplitter()
+        self._waiting: list[bytes] = []
+        self._loop = asyncio.get_running_loop()
+        self._over = asyncio.Event()
+
+    @property
+    def open(self) -> bool:
+        """Whether anything can still be sent."""
+        return self._transport is not None and not self._transport.is_closing()
+
+    @property
+    def unsent(self) -> int:
+        """Bytes that the other end has not taken yet."""
+        return (self._transport.get_write_buffer_size() if self._transport is not None else 0) + sum(map(len, self._waiting))
+
+    def send(self, message: Message) -> None:
+        """Send a message; nothing happens where the connection is over."""
+        self.send_frame(Frame.MESSAGE, ENCODER.encode(message))
+
+    def send_frame(self, kind: Frame, payload: bytes) -> None:
+        """Send a frame, together with all that are sent in the same turn of the loop."""
+        if not self.open:
+            return
+        if not self._waiting:
+            self._loop.call_soon(self._flush)
+        self._waiting.append(framed(kind, payload))
+
+    def hold(self) -> None:
+        """Read nothing for a while."""
+        if self._transport is not None and self.open and self._transport.is_reading():
+            self._transport.pause_reading()
+
+    def unhold(self) -> None:
+        """Read on."""
+        if self._transport is not None and self.open and not self._transport.is_reading():
+            self._transport.resume_reading()
+
+    def finish(self) -> None:
+        """Send no more; the other end reads what was sent, and its end."""
+        self._flush()
+        if self._transport is not None and self.open:
+            self._transport.write_eof()
+
+    def close(self) -> None:
+        """End the connection once what was sent is gone."""
+        self._flush()
+        if self._transport is not None:
+            self._transport.close()
+
+    async def wait_over(self) -> None:
+        """Returns once the connection is over."""
+        await self._over.wait()
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # Not isinstance: uvloop's transports are of no asyncio class.
+        self._transport = cast("asyncio.Transport", transport)
+
+    def data_received(self, data: bytes) -> None:
+        try:
+            for kind, payload in self._splitter.feed(data):
+                self._received(self, kind, payload)
+        except (ShadowdiffError, msgspec.MsgspecError):
+            assert self._transport is not None
+            self._transport.abort()
+
+    def eof_received(self) -> bool:
+        return False
+
+    def connection_lost(self, _exc: Exception | None) -> None:
+        self._waiting = []
+        self._over.set()
+        self._lost(self)
+
+    def _flush(self) -> None:
+        waiting, self._waiting = self._waiting, []
+        if waiting and self._transport is not None and self.open:
+            self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))

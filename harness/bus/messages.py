@@ -1,0 +1,149 @@
+"""What the harness's own processes tell each other. Values only; both ends are of one version, as one supervisor starts all.
+
+ingress worker -> compare worker   Hello, then TRIAL frames; back: Done
+compare worker -> supervisor       Hello; RESULTS and COUNTERS frames, StreamOver, Failed; back: CompareOrders
+ingress worker -> supervisor       Hello, Serving, Connected, Lost, Stopped, Failed; RECORD frames;
+                                   back: IngressOrders, Comparers, Mirror, Reload, Stop
+"""
+
+from typing import Final
+
+import msgspec
+
+from harness.core.values import Comparison, Exchange, Request, Trial
+
+
+class Hello(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Who is at the other end: an ingress worker names its stream, a compare worker its own number."""
+
+    number: int
+    ingress: bool
+
+
+class CompareOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """What a compare worker needs: the rules as configuration has them (encoded), and the key for hashes of values."""
+
+    rules: bytes
+    secret: bytes
+    forward_all: bool
+    """Whether every trial goes on to the run store, large ones without a difference too."""
+
+
+class IngressOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """What an ingress worker needs: the settings (encoded), and what the processes of a run have in common."""
+
+    settings: bytes
+    session_key: bytes
+    seed: int
+    record: bool
+
+
+class Comparers(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The compare workers there are now: number and path of the socket each listens on."""
+
+    sockets: tuple[tuple[int, str], ...]
+
+
+class Mirror(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """How many of a hundred requests are mirrored from now on."""
+
+    percent: float
+
+
+class Reload(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """New settings (encoded), already checked, and certificates to be read again."""
+
+    settings: bytes
+
+
+class Stop(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Answer what was accepted, wait for shadows, hand over what is to be compared; at most so many seconds."""
+
+    grace_s: float
+
+
+class Serving(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """Clients are served."""
+
+    address: str
+
+
+class Connected(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """From now on trials of the stream may be with this compare worker. Told before the first one is."""
+
+    comparer: int
+
+
+class Done(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """So many further trials of this connection have been compared, and their results are with the supervisor."""
+
+    count: int
+
+
+class Lost(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """A compare worker is gone, and with it, as far as can be seen from here, these trials of the stream."""
+
+    comparer: int
+    seqs: tuple[int, ...]
+
+
+class StreamOver(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """All that a compare worker will ever have of a stream has been handed on."""
+
+    stream: int
+
+
+class Stopped(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """An ingress worker has nothing under way any more and ends."""
+
+
+class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The sender cannot go on: an error as people read it."""
+
+    what: str
+    where: str = ""
+    fix: str = ""
+    exit_code: int = 5
+
+
+Message = (
+    Hello
+    | CompareOrders
+    | IngressOrders
+    | Comparers
+    | Connected
+    | Mirror
+    | Reload
+    | Stop
+    | Serving
+    | Done
+    | Lost
+    | StreamOver
+    | Stopped
+    | Failed
+)
+
+
+class Result(msgspec.Struct, frozen=True, array_like=True):
+    """What a compare worker found in one trial."""
+
+    stream: int
+    bets: bytes
+    """The trial's bets, encoded; they carry its number in the stream."""
+    comparison: Comparison
+    trial: bytes = b""
+    """The trial as it came, encoded; empty where it is large and nothing differs."""
+
+
+class Recorded(msgspec.Struct, frozen=True, array_like=True):
+    """A live exchange as it was."""
+
+    request: Request
+    exchange: Exchange
+
+
+ENCODER: Final = msgspec.msgpack.Encoder()
+decode_message: Final = msgspec.msgpack.Decoder(Message).decode
+decode_trial: Final = msgspec.msgpack.Decoder(Trial).decode
+decode_results: Final = msgspec.msgpack.Decoder(list[Result]).decode
+decode_recorded: Final = msgspec.msgpack.Decoder(Recorded).decode

@@ -1,0 +1,148 @@
+"""The ingress worker's end of comparison: hands trials to the compare workers there are, and knows which are not done yet.
+
+A trial goes to the worker that has the fewest. What was handed to one that dies is reported as lost, never sent again:
+it may have been the trial that killed it.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Iterable
+from typing import NamedTuple
+
+from harness.bus.frames import Frame
+from harness.bus.link import Link
+from harness.bus.messages import ENCODER, Connected, Done, Hello, Lost, decode_message
+from harness.bus.room import FairRoom
+from harness.core.limits import SEQUENCER_WINDOW_MAX, SHADOW_TRIALS_IN_FLIGHT_MAX
+from harness.core.outcomes import Tally
+from harness.core.values import Trial
+
+NOBODY = -1
+"""Stands for the compare worker of a trial for which there was none."""
+
+
+class _Handed(NamedTuple):
+    seq: int
+    endpoint: str
+    size: int
+
+
+class _Comparer:
+    """A compare worker as this process sees it."""
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.link: Link | None = None
+        self.undone: deque[_Handed] = deque()
+
+
+class TrialBus:
+    """Hands on the trials of one stream. Belongs to the running event loop.
+
+    `tell` sends word to the supervisor. `seq` of a trial is given here: dense, from 0, in the order of `put`.
+    """
+
+    def __init__(self, stream: int, tally: Tally, tell: Callable[[Connected | Lost], None], room: FairRoom | None = None) -> None:
+        self._stream = stream
+        self._tally = tally
+        self._tell = tell
+        self._room = room or FairRoom()
+        self._comparers: dict[int, _Comparer] = {}
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._next_seq = 0
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def waiting(self) -> int:
+        """Trials not done yet."""
+        return self._room.trials
+
+    @property
+    def connected(self) -> int:
+        """Compare workers that can be handed trials now."""
+        return sum(comparer.link is not None for comparer in self._comparers.values())
+
+    def use(self, sockets: Iterable[tuple[int, str]]) -> None:
+        """Connect to the compare workers that are new. One that is gone is noticed by its connection."""
+        for number, path in sockets:
+            if number not in self._comparers:
+                comparer = self._comparers[number] = _Comparer(number)
+                task = asyncio.get_running_loop().create_task(self._connect(comparer, path))
+                self._connecting.add(task)
+                task.add_done_callback(self._connecting.discard)
+
+    async def settled(self) -> None:
+        """Returns once no connection is being made."""
+        while self._connecting:
+            await asyncio.wait(set(self._connecting))
+
+    def has_room(self, endpoint: str, size: int) -> bool:
+        """Whether a trial may begin; see `FairRoom`. It may not where results would have to wait too long for an earlier one."""
+        heads = [comparer.undone[0].seq for comparer in self._comparers.values() if comparer.undone]
+        if heads and self._next_seq - min(heads) >= SEQUENCER_WINDOW_MAX - SHADOW_TRIALS_IN_FLIGHT_MAX:
+            return False
+        return any(comparer.link is not None for comparer in self._comparers.values()) and self._room.admits(endpoint, size)
+
+    def put(self, trial: Trial) -> None:
+        """Hand a trial on; its number is its `seq`, which must be the next one."""
+        assert trial.seq == self._next_seq, "trials are numbered as they end"
+        payload = ENCODER.encode(trial)
+        self._next_seq += 1
+        self._tally.handed_on()
+        able = [comparer for comparer in self._comparers.values() if comparer.link is not None]
+        if not able:
+            self._tell(Lost(NOBODY, (trial.seq,)))
+            return
+        comparer = min(able, key=lambda one: len(one.undone))
+        handed = _Handed(trial.seq, trial.endpoint, len(payload))
+        comparer.undone.append(handed)
+        self._room.enter(handed.endpoint, handed.size)
+        self._idle.clear()
+        assert comparer.link is not None
+        comparer.link.send_frame(Frame.TRIAL, payload)
+
+    async def stop(self, grace_s: float) -> None:
+        """Wait until all is done, for at most `grace_s` seconds; what is left is lost, and the connections are closed."""
+        for task in list(self._connecting):
+            task.cancel()
+        links = [comparer.link for comparer in self._comparers.values() if comparer.link is not None]
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            pass
+        for link in links:
+            link.close()
+            await link.wait_over()
+
+    async def _connect(self, comparer: _Comparer, path: str) -> None:
+        loop = asyncio.get_running_loop()
+
+        def received(_link: Link, _kind: Frame, payload: bytes) -> None:
+            done = decode_message(payload)
+            assert isinstance(done, Done)
+            self._done(comparer, done.count)
+
+        try:
+            _, link = await loop.create_unix_connection(lambda: Link(received, lambda _: self._lost(comparer)), path)
+        except OSError:
+            self._comparers.pop(comparer.number, None)  # it ended meanwhile; the supervisor starts another
+            return
+        self._tell(Connected(comparer.number))
+        link.send(Hello(self._stream, ingress=True))
+        comparer.link = link
+
+    def _done(self, comparer: _Comparer, count: int) -> None:
+        for _ in range(count):
+            handed = comparer.undone.popleft()
+            self._room.leave(handed.endpoint, handed.size)
+        if not self._room.trials:
+            self._idle.set()
+
+    def _lost(self, comparer: _Comparer) -> None:
+        comparer.link = None
+        self._comparers.pop(comparer.number, None)
+        if comparer.undone:
+            self._tell(Lost(comparer.number, tuple(handed.seq for handed in comparer.undone)))
+            self._done(comparer, len(comparer.undone))

@@ -1,0 +1,248 @@
+"""The commands: what they take, what they need, and the one function of harness.app that each of them calls.
+
+Everything heavy is imported inside the bodies, so that --help is there at once.
+"""
+
+from pathlib import Path
+from typing import Final
+
+import click
+
+from harness.cli import options
+from harness.cli.session import Session
+
+REPORT_FORMATS: Final = ("html", "json", "junit", "markdown")
+
+_NEEDED_FOR_REPLAY: Final = ("targets.stable", "targets.candidate")
+_NEEDED_FOR_PROXY: Final = ("proxy.listen", "targets.stable")
+_CAPTURES: Final = click.argument("captures", metavar="CAPTURE...", nargs=-1, required=True, type=click.Path(path_type=Path))
+_RUN: Final = click.argument("run", metavar="RUN", type=click.Path(exists=True, file_okay=False, path_type=Path))
+
+pass_session = click.make_pass_decorator(Session, ensure=True)
+
+
+def _print_help(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        context.ensure_object(Session).terminal.result(context.get_help())
+        context.exit()
+
+
+class HelpfulCommand(click.Command):
+    """A command whose help goes through the terminal, as everything does."""
+
+    def get_help_option(self, ctx: click.Context) -> click.Option | None:
+        """See click."""
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.callback = _print_help
+        return option
+
+
+class HelpfulGroup(HelpfulCommand, click.Group):
+    """A group of such commands."""
+
+    command_class = HelpfulCommand
+    group_class = type
+
+
+def _print_version(context: click.Context, _option: click.Parameter, value: bool) -> None:
+    if value and not context.resilient_parsing:
+        from harness.version import package_version  # noqa: PLC0415 - not needed for --help
+
+        context.ensure_object(Session).terminal.result(f"shadowdiff {package_version()}")
+        context.exit()
+
+
+@click.group(cls=HelpfulGroup, name="shadowdiff", invoke_without_command=True, context_settings={"help_option_names": ["-h", "--help"]})
+@click.option("--version", is_flag=True, is_eager=True, expose_value=False, callback=_print_version, help="Show the version and exit.")
+@click.pass_context
+def cli(context: click.Context) -> None:
+    """Run real traffic through the stable and the candidate build, and say what differs.
+
+    Exit codes: 0 pass, 1 fail, 2 usage or configuration, 3 inconclusive, 4 environment (a target never became ready, a
+    capture cannot be read), 5 internal error, 130 and 143 interrupted.
+    """
+    if context.invoked_subcommand is None:
+        raise click.UsageError("Missing command.", context)
+
+
+@cli.command(short_help="Run the bundled builds and find what was planted in them.")
+@click.option("--seed", type=click.IntRange(min=0), default=1, metavar="N", help="Seed of traffic and faults; 1 without it.")
+@click.option("--candidate-is-stable", is_flag=True, help="Plant nothing: the candidate is the stable build, and must not fail.")
+@click.option(
+    "--out", type=click.Path(path_type=Path), metavar="DIR", help="Folder of its two runs, instead of a new one in ./shadowdiff-runs."
+)
+@options.QUIET_AND_DEBUG
+@pass_session
+def demo(session: Session, seed: int, candidate_is_stable: bool, out: Path | None) -> int:
+    """Run the bundled builds and find what was planted in them.
+
+    Starts a small order service as stable, secondary and candidate, sends seeded traffic through the live proxy, replays
+    what was recorded, prints the verdict and writes the report. The exit code is 0 when all planted faults were found
+    (or, with --candidate-is-stable, when nothing was), else 5. Reads no configuration.
+    """
+    from harness.app.demo import run_demo  # noqa: PLC0415
+    from harness.cli import loop  # noqa: PLC0415
+    from harness.settings.schema import DemoOptions  # noqa: PLC0415
+
+    chosen = DemoOptions(seed=seed, candidate_is_stable=candidate_is_stable, out=out)
+    return loop.run(run_demo(chosen, session.terminal))
+
+
+@cli.command(short_help="Replay captures against both builds and give a verdict.")
+@_CAPTURES
+@options.REPLAY
+@options.CONFIG
+@options.QUIET_AND_DEBUG
+@click.pass_context
+def gate(context: click.Context, captures: tuple[Path, ...]) -> int:
+    """Replay captures against both builds and give a verdict.
+
+    T is a URL, or cmd:COMMAND with {port} filled in; a stable given as a command gets a second instance as secondary by
+    itself. Only GET, HEAD and OPTIONS are sent, unless --allow-writes says that each target has a store of its own. The exit
+    code is the verdict: 0 pass, 1 fail, 3 inconclusive.
+    """
+    return _replay(context, captures, verdict=True)
+
+
+@cli.command(short_help="Replay captures as gate does, without a verdict.")
+@_CAPTURES
+@options.REPLAY
+@options.CONFIG
+@options.QUIET_AND_DEBUG
+@click.pass_context
+def replay(context: click.Context, captures: tuple[Path, ...]) -> int:
+    """Replay captures as gate does, and write the report without a verdict.
+
+    T is a URL, or cmd:COMMAND with {port} filled in. Only GET, HEAD and OPTIONS are sent, unless --allow-writes says that each
+    target has a store of its own. The exit code is 0 once the captures were replayed.
+    """
+    return _replay(context, captures, verdict=False)
+
+
+def _replay(context: click.Context, captures: tuple[Path, ...], *, verdict: bool) -> int:
+    loaded = options.load_with(context, _NEEDED_FOR_REPLAY)
+    from harness.app.gate import run_gate  # noqa: PLC0415
+    from harness.cli import loop  # noqa: PLC0415
+
+    return loop.run(run_gate(loaded, captures, context.ensure_object(Session).terminal, verdict=verdict))
+
+
+@cli.command(short_help="Serve clients from stable and mirror to the others.")
+@options.PROXY
+@options.CONFIG
+@options.QUIET_AND_DEBUG
+@click.pass_context
+def proxy(context: click.Context) -> int:
+    """Serve clients from stable and mirror their requests to secondary and candidate.
+
+    A client gets stable's answer and never waits for the others. Only GET, HEAD and OPTIONS are mirrored, unless
+    --allow-writes says that each target has a store of its own. The exit code is 0 on a clean stop, and with --gate the
+    verdict: 0 pass, 1 fail, 3 inconclusive.
+    """
+    loaded = options.load_with(context, _NEEDED_FOR_PROXY)
+    from harness.app.proxy import run_proxy  # noqa: PLC0415
+    from harness.cli import loop  # noqa: PLC0415
+
+    return loop.run(run_proxy(loaded, context.ensure_object(Session).terminal))
+
+
+@cli.command(short_help="Judge a stored run again.")
+@_RUN
+@options.POLICY
+@options.CONFIG
+@options.QUIET_AND_DEBUG
+@click.pass_context
+def judge(context: click.Context, run: Path) -> int:
+    """Judge a stored run again, with another policy if one is given.
+
+    RUN is the run's folder. The exit code is the verdict: 0 pass, 1 fail, 3 inconclusive.
+    """
+    policy = options.load(context).settings.policy
+    from harness.app.stored import judge_run  # noqa: PLC0415
+
+    return judge_run(run, policy, context.ensure_object(Session).terminal)
+
+
+@cli.command(short_help="Print the report of a stored run.")
+@_RUN
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(REPORT_FORMATS),
+    default="markdown",
+    metavar="WORD",
+    help="html, json, junit or markdown (the default).",
+)
+@options.QUIET_AND_DEBUG
+@pass_session
+def report(session: Session, run: Path, form: str) -> int:
+    """Print the report of a stored run.
+
+    RUN is the run's folder. The report goes to standard output.
+    """
+    from harness.app.stored import render_report  # noqa: PLC0415
+
+    return render_report(run, form, session.terminal)
+
+
+@cli.group(no_args_is_help=False)
+def capture() -> None:
+    """Look at capture files."""
+
+
+@capture.command(short_help="Say what captures hold.")
+@_CAPTURES
+@options.QUIET_AND_DEBUG
+@pass_session
+def info(session: Session, captures: tuple[Path, ...]) -> int:
+    """Say what captures hold: requests, hosts, methods, recorded answers, sessions, time, broken entries."""
+    from harness.app.captures import capture_info  # noqa: PLC0415
+
+    return capture_info(captures, session.terminal)
+
+
+@cli.group(no_args_is_help=False)
+def config() -> None:
+    """Check and show the configuration."""
+
+
+@config.command(short_help="Check file, environment and policy; list all problems.")
+@options.CONFIG
+@options.QUIET_AND_DEBUG
+@click.pass_context
+def check(context: click.Context) -> int:
+    """Check the configuration file, the environment and the policy, and list all problems at once."""
+    loaded = options.load(context)
+    from harness import resources  # noqa: PLC0415
+    from harness.core.labels import RunMode  # noqa: PLC0415
+    from harness.settings.policies import load_policy, policy_name  # noqa: PLC0415
+
+    load_policy(policy_name(loaded.settings.policy, RunMode.GATE), folder=resources.config_path("policies/default.yaml").parent)
+    where = loaded.file if loaded.file is not None else "no configuration file, so the defaults"
+    context.ensure_object(Session).terminal.info(f"{where}: no problems")
+    return 0
+
+
+@config.command(short_help="Print every key, its value and where it came from.")
+@options.CONFIG
+@options.QUIET_AND_DEBUG
+@click.pass_context
+def show(context: click.Context) -> int:
+    """Print every key, its effective value and where it came from. Values that may be secret are not shown."""
+    loaded = options.load(context)
+    from harness.settings import show as shown  # noqa: PLC0415
+
+    context.ensure_object(Session).terminal.result(shown.text(shown.lines(loaded)))
+    return 0
+
+
+@config.command(short_help="Print the JSON Schema of the configuration file.")
+@options.QUIET_AND_DEBUG
+@pass_session
+def schema(session: Session) -> int:
+    """Print the JSON Schema of the configuration file, e.g. for an editor."""
+    from harness.settings.json_schema import config_schema_text  # noqa: PLC0415
+
+    session.terminal.result(config_schema_text())
+    return 0

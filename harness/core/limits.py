@@ -1,0 +1,247 @@
+"""Every maximum of the harness, by name, in one place. Units are last in the name; sizes are bytes."""
+
+from typing import Final
+
+# Messages
+HEAD_BYTES_MAX: Final = 64 * 1024
+"""Request line and headers together, and an answer's status line and headers."""
+REQUEST_BODY_BYTES_MAX: Final = 64 * 1024 * 1024
+"""A larger request body is refused with 413."""
+CAPTURE_BODY_BYTES_MAX: Final = 4 * 1024 * 1024
+"""What is kept of a body; the rest is digested and streamed on."""
+DECODED_BODY_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What a content coding may unfold to."""
+STREAM_BUFFER_BYTES_MAX: Final = 256 * 1024
+"""What may wait in one direction of a relayed exchange before the sender is paused."""
+
+# Live path
+SHADOW_TRIALS_IN_FLIGHT_MAX: Final = 256
+"""Shadow trials under way at once; further ones are shed before sending."""
+UPSTREAM_IDLE_CONNECTIONS_MAX: Final = 128
+"""Idle connections kept for each target."""
+COMPARE_QUEUE_MAX: Final = 1024
+"""Trials waiting for comparison."""
+COMPARE_STALL_SECONDS_MAX: Final = 30.0
+"""How long comparison may make no progress when a run ends, before it is given up as an error."""
+COMPARE_QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Body bytes waiting for comparison."""
+PIPELINED_REQUESTS_MAX: Final = 32
+"""Requests read ahead on one client connection before reading pauses."""
+SHADOW_BYTES_IN_FLIGHT_MAX: Final = 256 * 1024 * 1024
+"""Captured body bytes held by shadow trials under way; further trials are shed before sending."""
+LIVE_CAPTURE_BYTES_MAX: Final = 256 * 1024 * 1024
+"""Captured body bytes held by all live exchanges under way; beyond it an exchange is relayed without being captured."""
+INTERIM_ANSWERS_MAX: Final = 16
+"""1xx answers before the final one; a target that sends more is sending garbage."""
+CHUNK_OVERHEAD_BYTES_PER_BYTE_MAX: Final = 16
+"""Chunk framing (sizes, extensions) for each byte of body, on top of one head's worth."""
+LINGER_BYTES_MAX: Final = 1024 * 1024
+"""What is read and thrown away after a request was answered before its end."""
+WARM_UP_REQUESTS: Final = 200
+"""First live requests of an endpoint whose latency does not count."""
+WARM_UP_SECONDS: Final = 60
+"""Seconds after an endpoint's first live request in which its latency does not count."""
+HTTP2_STREAMS_MAX: Final = 100
+"""Requests under way at once on one HTTP/2 connection of a client."""
+FRONT_PIECE_BYTES_MAX: Final = 64 * 1024
+"""What is handed at once to the front of a connection that the native path does not speak itself."""
+WORKERS_MAX: Final = 64
+"""Processes of one kind (ingress, comparison) of a run."""
+CLIENTS_MAX: Final = 100_000
+"""The most client connections that a user may allow at once."""
+CLIENTS_DEFAULT: Final = 10_000
+"""Client connections at once where the user says nothing; further ones are refused."""
+SHADOW_RPS_MAX: Final = 1_000_000
+"""The most requests a second that a user may allow a shadow target."""
+RATE_BURST_SECONDS: Final = 0.1
+"""How much of a second's requests may go to a shadow target at once after a pause."""
+BREAKER_WINDOW: Final = 200
+"""Last exchanges with a shadow target that its breaker looks at."""
+BREAKER_EXCHANGES_MIN: Final = 100
+"""Exchanges seen before a breaker may open, so that a candidate that fails leaves enough trials to be judged by."""
+BREAKER_PROBES: Final = 10
+"""Trials sent, each time a breaker has been open for its time, to find out whether the target has recovered."""
+BREAKER_LATENCY_MS_MAX: Final = 3_600_000
+"""The most milliseconds that a breaker may be told to bear."""
+BREAKER_OPEN_S_MAX: Final = 3600
+"""The longest a breaker may stay open before it tries again."""
+PATH_SEGMENT_KEYS_MAX: Final = 32
+"""The path segment furthest from the start that a sample may be keyed by."""
+EXCLUSION_CACHE_MAX: Final = 4096
+"""Paths of which it is remembered whether they are excluded."""
+
+# Between the harness's own processes
+LISTEN_BACKLOG_MAX: Final = 1024
+"""Connections that wait to be accepted, for each ingress worker."""
+BUS_FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
+"""One frame: a trial with each arm's request and answer at their capture bounds, and some."""
+BUS_TRIALS_MAX: Final = 2048
+"""Trials of an ingress worker that wait for comparison, or are being compared."""
+BUS_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Body bytes of the same."""
+BUS_RESULTS_PER_FRAME_MAX: Final = 64
+"""Results that a compare worker hands on at once."""
+BUS_RESULTS_BYTES_MAX: Final = 1024 * 1024
+"""Size at which results are handed on, however few they are."""
+BUS_TRIAL_FORWARDED_BYTES_MAX: Final = 64 * 1024
+"""A larger trial goes on to the run store only where something in it differs."""
+FOLD_QUEUE_FRAMES_MAX: Final = 64
+"""Frames of results that wait to be folded; beyond it compare workers are not read."""
+RECORD_UNSENT_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Exchanges to be recorded that wait in an ingress worker; further ones are lost and counted."""
+
+# Endpoint templates and labels
+ENDPOINTS_MAX: Final = 512
+"""Distinct endpoints in a run; further ones count as `other`."""
+OTHER_ENDPOINT: Final = "other"
+TARGET_SEGMENTS_MAX: Final = 32
+"""Path segments looked at; the rest of a longer path becomes `**`."""
+SEGMENT_CHARS_MAX: Final = 96
+"""Length of a literal path segment in a template; a longer one becomes `{text}`."""
+OPERATION_CHARS_MAX: Final = 64
+"""Length of a GraphQL or JSON-RPC operation name in an endpoint."""
+OPERATIONS_PER_BATCH_MAX: Final = 8
+"""Operation names of a batch that are named; further ones become `...`."""
+ENDPOINT_CACHE_MAX: Final = 4096
+"""Paths whose template is remembered."""
+ENDPOINT_CACHE_CHARS_MAX: Final = 512
+"""Length of a path beyond which its template is not remembered."""
+
+# Comparison
+JSON_DEPTH_MAX: Final = 200
+"""Deeper documents are compared as text."""
+DIFFERENCES_PER_PAIR_MAX: Final = 200
+"""Differences kept of one pair of exchanges; the last one says that there were more."""
+PREVIEW_CHARS_MAX: Final = 240
+"""Length of a value kept in a difference."""
+TEXT_LINES_MAX: Final = 20_000
+"""Lines of a text body compared line by line; beyond it the text is compared as a whole."""
+
+PATH_CHARS_MAX: Final = 512
+"""Length of a difference's path; the rest of a longer one becomes `…`."""
+RULE_STATES_MAX: Final = 4096
+"""Remembered places of a set of rules, for each endpoint and aspect; beyond it the memory starts anew."""
+UNORDERED_PAIRS_MAX: Final = 24
+"""Elements left over on a side of an unordered array that are paired by likeness; more are paired in canonical order."""
+UNORDERED_BYTES_MAX: Final = 32 * 1024
+"""JSON text of the elements that are paired by likeness, both sides together; more are paired in canonical order."""
+EXPLAIN_BYTES_MAX: Final = 64 * 1024
+"""JSON text of a side that is explained in full; of a larger one only the place itself is."""
+EXPLAIN_CHARS_MAX: Final = 4_000
+"""Length of an explanation."""
+
+# Evidence
+HYPOTHESES_MAX: Final = 4096
+"""Hypotheses with a state of their own; further ones are pooled and counted."""
+KEYS_PER_HYPOTHESIS_MAX: Final = 4096
+"""Once-per-key memory of a hypothesis."""
+CONFIRMATIONS_MAX: Final = 256
+"""Confirmation questions with a state of their own."""
+LATENCY_SAMPLES_MAX: Final = 4096
+"""Latency pairs kept for each endpoint (uniform reservoir)."""
+SEQUENCER_WINDOW_MAX: Final = 4096
+"""Results that may wait for an earlier one."""
+EXEMPLARS_PER_FINDING_MAX: Final = 3
+"""Trials kept as examples of a finding."""
+KEYS_MAX: Final = 262_144
+"""Once-per-key memory of all hypotheses together; at the bound a hypothesis forgets its own oldest key."""
+QUESTIONS_MAX: Final = 8192
+"""Requests about which it is asked at once whether their difference comes back."""
+REQUESTS_PER_HYPOTHESIS_MAX: Final = 256
+"""Distinct requests remembered as showing a hypothesis' difference; beyond it all count as showing it."""
+EVIDENCE_SESSIONS_MAX: Final = 4096
+"""Sessions whose first finding is remembered as the root of what follows from it."""
+LATENCY_BLOCK_PAIRS_MAX: Final = 512
+"""Latency pairs kept of an open block, for its median; further ones count in its sign only."""
+PASSES_MAX: Final = 20
+"""Passes of a capture with `--passes auto`."""
+
+# Store
+STORED_TRIALS_MAX: Final = 20_000
+"""Diverged trials kept on disk in a run."""
+STORED_BYTES_MAX: Final = 512 * 1024 * 1024
+"""What a run keeps on disk of bodies."""
+
+# Replay
+CAPTURE_ENTRIES_MAX: Final = 1_000_000
+"""Entries of one capture."""
+CAPTURE_RECORD_BYTES_MAX: Final = 80 * 1024 * 1024
+"""One record of a capture; a longer one is a broken entry."""
+CAPTURE_BYTES_MAX: Final = 1024 * 1024 * 1024
+"""All capture files of a run together, after decompression."""
+CAPTURE_PAIRING_MAX: Final = 4096
+"""Requests of a capture file that may wait for their answer while it is read; then the oldest goes on without."""
+SESSION_VALUES_PER_MESSAGE_MAX: Final = 512
+"""Identifier-like values looked at in one message when sessions are grouped."""
+STOP_GRACE_SECONDS_MAX: Final = 10.0
+"""How long an interrupted replay waits for the trials under way."""
+SESSION_IDENTIFIERS_MAX: Final = 2048
+"""Identifier mappings kept for one session and arm."""
+IDENTIFIER_CHARS_MAX: Final = 4096
+"""Length of a text that may be an identifier."""
+VARIANTS_MAX: Final = 1000
+"""Variations made of one request."""
+REPLAY_CONCURRENCY_MAX: Final = 256
+"""Sessions replayed at once."""
+
+# Targets
+TARGET_OUTPUT_LINES_MAX: Final = 200
+"""Last output lines kept of a started target."""
+
+# Configuration
+CONFIG_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A larger configuration or policy file is refused unread."""
+CONFIG_NODES_MAX: Final = 100_000
+"""Values of one configuration file, aliases unfolded."""
+CONFIG_DEPTH_MAX: Final = 32
+"""Nesting of a configuration file."""
+CONFIG_PROBLEMS_SHOWN_MAX: Final = 50
+"""Problems listed at once; further ones are counted."""
+READY_TIMEOUT_S_MAX: Final = 3600
+"""Longest wait for a target to become ready."""
+TIMEOUT_S_MAX: Final = 3600
+"""Longest bound on one exchange."""
+
+# Reports
+REPORT_BODY_CHARS_MAX: Final = 12_000
+"""Characters kept of a body in an exemplar; the part around the first difference is kept."""
+REPORT_BODY_LINES_MAX: Final = 300
+"""Lines kept of a body in an exemplar."""
+REPORT_LINE_CHARS_MAX: Final = 600
+"""Characters kept of one line in an exemplar."""
+REPORT_TEXT_CHARS_MAX: Final = 400
+"""Characters shown of any one name, value or message from traffic."""
+REPORT_HEADERS_MAX: Final = 100
+"""Headers shown of one message."""
+REPORT_NOISE_MAX: Final = 500
+"""Noise entries listed in a report; the rest is counted."""
+REPORT_FINDINGS_MAX: Final = 1000
+"""Findings listed in a report, gravest first; the rest is counted."""
+REPORT_TABLE_ROWS_MAX: Final = 40
+"""Rows of one table in the terminal and the summary; report.json has all."""
+REPORT_EXEMPLARS_MAX: Final = 200
+"""Exemplars in a report; the gravest findings have theirs first, each one before any has a second."""
+COMMAND_BODY_BYTES_MAX: Final = 16 * 1024
+"""Request body written into a reproducing command; a larger one is read from a file that the user names."""
+COMMAND_CHARS_MAX: Final = 64 * 1024
+"""Length of a reproducing command; earlier steps are left out until it fits."""
+COMMAND_STEPS_MAX: Final = 50
+"""Earlier steps of a session written into a reproducing command; the last ones are kept."""
+
+# Metrics and admin
+METRIC_SERIES_MAX: Final = 4096
+"""Label combinations of one metric; further ones count under the endpoint `other`."""
+VERDICT_STALE_SECONDS_MAX: Final = 60
+"""Age of the ledger's last word beyond which the verdict endpoint answers inconclusive."""
+STORE_BUFFER_BYTES_MAX: Final = 64 * 1024
+"""What waits in memory for one file of the run directory."""
+STORE_FRAME_BYTES_MAX: Final = 160 * 1024 * 1024
+"""One record of the run directory; a larger one is damage when read and not kept when written."""
+TARGET_OUTPUT_LINE_CHARS_MAX: Final = 2000
+"""A longer output line of a started target is cut."""
+TARGET_START_ATTEMPTS_MAX: Final = 3
+"""Ports tried for a started target when another program takes the port first."""
+
+# Recording
+RECORD_QUEUE_MAX: Final = 2048
+"""Live exchanges waiting to be written to a capture; further ones are lost to it and counted."""

@@ -1,0 +1,208 @@
+"""The values that travel one way through the house: message, exchange, arm, trial, difference, comparison.
+
+All are frozen and know nothing of sockets, clocks or files. `Trial` is the narrow waist: what comes before it does I/O,
+what comes after it is a function from values to values. Times are integers in nanoseconds of a monotonic clock
+unless a name says otherwise; header names and values are Latin-1 text exactly as on the wire.
+"""
+
+from collections.abc import Iterator
+
+import msgspec
+
+from harness.core.labels import Aspect, Control, Design, ErrorKind, Kind, Role
+
+Headers = tuple[tuple[str, str], ...]
+"""In wire order, repetitions kept, names in the case they came in."""
+
+
+class Body(msgspec.Struct, frozen=True):
+    """A message body as captured.
+
+    `data` is what was kept (wire bytes, still content-coded, transfer coding removed), `size` the whole length in
+    bytes. When `size > len(data)` the rest was cut by the harness and `digest` (SHA-256 hex of the whole) stands for it.
+    """
+
+    data: bytes = b""
+    size: int = 0
+    digest: str = ""
+
+    @property
+    def truncated(self) -> bool:
+        """Whether the harness kept only a prefix."""
+        return self.size > len(self.data)
+
+
+def body_of(data: bytes) -> Body:
+    """A complete body."""
+    return Body(data=data, size=len(data))
+
+
+class Request(msgspec.Struct, frozen=True):
+    """One HTTP request. `target` is the request target in origin form (path and query, as on the wire)."""
+
+    method: str
+    target: str
+    headers: Headers = ()
+    body: Body = Body()
+    host: str = ""
+    """Authority the client asked for (Host header or absolute form), lower case, with a port where given."""
+
+
+class Response(msgspec.Struct, frozen=True):
+    """One final HTTP response (1xx are not kept)."""
+
+    status: int
+    headers: Headers = ()
+    body: Body = Body()
+    reason: str = ""
+    trailers: Headers = ()
+
+
+class TransportError(msgspec.Struct, frozen=True):
+    """An exchange without a complete answer."""
+
+    kind: ErrorKind
+    message: str = ""
+
+
+class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+    """One request as it was sent to one target, and what came of it: a response or a transport error."""
+
+    request: Request
+    response: Response | None = None
+    error: TransportError | None = None
+    started_ns: int = 0
+    first_byte_ns: int = 0
+    """When the answer's head was complete; 0 where none came."""
+    ended_ns: int = 0
+
+    @property
+    def latency_ms(self) -> float:
+        """From the start of sending to the last byte (or the error), in milliseconds."""
+        return (self.ended_ns - self.started_ns) / 1e6
+
+
+class Effect(msgspec.Struct, frozen=True):
+    """Something a target did to the outside while it answered (outbound call, row change, message, span)."""
+
+    collector: str
+    operation: str
+    detail: str = ""
+
+
+class Arm(msgspec.Struct, frozen=True, kw_only=True):
+    """One target's part in a trial."""
+
+    role: Role
+    exchange: Exchange
+    intended_ns: int = 0
+    """When the schedule meant it to start; the actual start is the exchange's."""
+    effects: tuple[Effect, ...] = ()
+
+
+class CaptureRef(msgspec.Struct, frozen=True):
+    """Where in a capture a request comes from."""
+
+    file: str
+    entry: int
+    """Counted from 0 over all requests of the file."""
+
+
+class Trial(msgspec.Struct, frozen=True, kw_only=True):
+    """One request and the exchanges of all arms: everything that later stages may know."""
+
+    id: str
+    seq: int
+    """Position in the run's one order; the sequencer folds by it. Dense, from 0."""
+    endpoint: str
+    request: Request
+    """As the client (or the capture) sent it, before any rewriting for an arm."""
+    stable: Arm
+    secondary: Arm | None = None
+    candidate: Arm | None = None
+    control: Control = Control.SECONDARY
+    design: Design = Design.THREE_ARM
+    order: tuple[Role, ...] = ()
+    """The coin: the order in which the arms were sent."""
+    pass_index: int = 0
+    repeat_of: str | None = None
+    fresh: bool = False
+    """The targets' state was reset before this pass, so an answer is independent of the earlier passes'."""
+    capture: CaptureRef | None = None
+    recorded: Response | None = None
+    session: str = ""
+    entity: str = ""
+    """What the answer is about (the concrete URL, without volatile parts): the key of once-per-key rules."""
+    in_flight: int = 0
+    """Trials under way when this one started, itself included."""
+    warm_up: bool = False
+    tainted: bool = False
+    """An earlier trial of the session lost its identifier mapping: differences here follow from that one."""
+    mapped_ids: int = 0
+    """How many identifiers were rewritten for the arms."""
+
+    def arms(self) -> Iterator[Arm]:
+        """The arms present, stable first."""
+        yield self.stable
+        if self.secondary is not None:
+            yield self.secondary
+        if self.candidate is not None:
+            yield self.candidate
+
+
+Scalar = str | int | float | bool | None
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """One located mismatch of a pair.
+
+    `path` is a JSONPath-like address with array indices collapsed (`$.items[*].price`), a header name in lower case,
+    `$` for a whole body or status. `left` and `right` are bounded previews of the real values (not yet redacted);
+    None with kind missing or extra means absence.
+    """
+
+    aspect: Aspect
+    path: str
+    kind: Kind
+    left: Scalar = None
+    right: Scalar = None
+    where: str = ""
+    """The concrete address (`$.items[3].price`), for people."""
+    note: str = ""
+
+
+class Comparison(msgspec.Struct, frozen=True, kw_only=True):
+    """What the comparators say of one trial, pair by pair. Left is named first."""
+
+    trial: str
+    seq: int
+    stable_candidate: tuple[Difference, ...] = ()
+    stable_secondary: tuple[Difference, ...] = ()
+    secondary_candidate: tuple[Difference, ...] = ()
+    """Only computed where both of the others differ somewhere; otherwise it follows from them."""
+    cross_compared: bool = False
+    """`secondary_candidate` was computed though only one of the others differs: nothing is inferred. Needed where "equal"
+    is not transitive (tolerances): two arms within tolerance of a third may be beyond it of each other."""
+    rules_used: tuple[int, ...] = ()
+    """Indices of the rules that had an effect."""
+
+
+class Count(msgspec.Struct, frozen=True):
+    """A labelled count."""
+
+    label: str
+    count: int
+
+
+class Totals(msgspec.Struct, frozen=True, kw_only=True):
+    """Where every request went. `requests = compared + shed + skipped + refused`, at any moment nothing is under way."""
+
+    requests: int = 0
+    compared: int = 0
+    diverged: int = 0
+    """Compared trials with at least one difference between stable and candidate."""
+    shed: dict[str, int] = {}
+    skipped: dict[str, int] = {}
+    refused: dict[str, int] = {}
+    errors: dict[str, int] = {}
+    """Transport errors and time-outs per target role: outcomes of compared trials, so informational."""

@@ -1,0 +1,105 @@
+"""What is counted of compared trials for the metrics: by one process, and added up over several. Bounded; no I/O.
+
+An endpoint beyond the bound on label combinations counts as `other`.
+"""
+
+from bisect import bisect_left
+from collections.abc import Iterable, Mapping
+from typing import Final, TypeVar
+
+import msgspec
+
+from harness.core.http import status_class
+from harness.core.labels import Aspect, Kind, Role
+from harness.core.limits import METRIC_SERIES_MAX, OTHER_ENDPOINT
+from harness.core.values import Arm, Comparison, Trial
+
+BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
+"""Upper bounds; one more bucket takes everything slower."""
+
+_Labels = TypeVar("_Labels", bound=tuple[str, ...])
+
+
+class Histogram(msgspec.Struct):
+    """Counts for each bucket (not cumulated; the last takes the rest) and the sum in seconds."""
+
+    counts: list[int]
+    sum_seconds: float = 0.0
+
+    def observe(self, seconds: float) -> None:
+        """Adds one value."""
+        self.counts[bisect_left(BUCKETS_SECONDS, seconds)] += 1
+        self.sum_seconds += seconds
+
+
+class Counters(msgspec.Struct):
+    """What was counted so far. Counters of several processes are added up by `merged`."""
+
+    requests: dict[tuple[str, str, str], int] = {}
+    """By endpoint, target, code class."""
+    differences: dict[tuple[str, str, str, str], int] = {}
+    """By endpoint, aspect, kind, against."""
+    durations: dict[tuple[str, str], Histogram] = {}
+    """By endpoint, target."""
+
+
+def merged(parts: Iterable[Counters]) -> Counters:
+    """The sum of several processes' counters; nothing is shared with the parts."""
+    total = Counters()
+    for part in parts:
+        _add(total.requests, part.requests)
+        _add(total.differences, part.differences)
+        for labels, histogram in part.durations.items():
+            into = total.durations.setdefault(labels, _empty_histogram())
+            into.counts = [mine + theirs for mine, theirs in zip(into.counts, histogram.counts, strict=True)]
+            into.sum_seconds += histogram.sum_seconds
+    return total
+
+
+class TrialCounts:
+    """Counts trials. Not thread-safe; `series_max` bounds the label combinations of each metric."""
+
+    def __init__(self, series_max: int = METRIC_SERIES_MAX) -> None:
+        self._series_max = series_max
+        self.counters = Counters()
+        """What was counted so far."""
+
+    def observe_trial(self, trial: Trial, comparison: Comparison) -> None:
+        """Count a compared trial; warm-up trials count like any other."""
+        for arm in trial.arms():
+            self._observe_arm(trial.endpoint, arm)
+        for against, differences in (
+            (Role.CANDIDATE, comparison.stable_candidate),
+            (Role.SECONDARY, comparison.stable_secondary),
+        ):
+            for difference in differences:
+                self._count_difference(trial.endpoint, difference.aspect, difference.kind, against)
+
+    def _observe_arm(self, endpoint: str, arm: Arm) -> None:
+        response = arm.exchange.response
+        code_class = status_class(response.status) if response is not None and arm.exchange.error is None else "error"
+        requests, durations = self.counters.requests, self.counters.durations
+        key = (endpoint, arm.role.value, code_class)
+        if key not in requests and len(requests) >= self._series_max:
+            key = (OTHER_ENDPOINT, arm.role.value, code_class)
+        requests[key] = requests.get(key, 0) + 1
+        series = (endpoint, arm.role.value)
+        if series not in durations and len(durations) >= self._series_max:
+            series = (OTHER_ENDPOINT, arm.role.value)
+        durations.setdefault(series, _empty_histogram()).observe(max(0.0, arm.exchange.latency_ms) / 1000)
+
+    def _count_difference(self, endpoint: str, aspect: Aspect, kind: Kind, against: Role) -> None:
+        differences = self.counters.differences
+        key = (endpoint, aspect.value, kind.value, against.value)
+        if key not in differences and len(differences) >= self._series_max:
+            key = (OTHER_ENDPOINT, aspect.value, kind.value, against.value)
+        differences[key] = differences.get(key, 0) + 1
+
+
+def _empty_histogram() -> Histogram:
+    return Histogram([0] * (len(BUCKETS_SECONDS) + 1))
+
+
+def _add(into: dict[_Labels, int], part: Mapping[_Labels, int]) -> None:
+    for labels, count in part.items():
+        into[labels] = into.get(labels, 0) + count

@@ -1,0 +1,319 @@
+"""What one trial says about each hypothesis: from a trial and its differences to bets, as a value.
+
+A hypothesis is (endpoint, aspect, path, kind), the kind as seen from the arm that stands alone. This module looks at one
+trial only and can run in any worker; whether a bet counts (once per key, taint, weights) is the ledger's business.
+
+Every rule here treats the arms alike: permuting the arms of a trial permutes the odd arm and changes nothing else (for
+two arms: swapping candidate and secondary). That is what makes the bets fair when the candidate behaves like stable.
+"""
+
+import re
+from collections.abc import Iterable
+from hashlib import blake2b
+from operator import attrgetter
+from typing import Final, NamedTuple
+
+import msgspec
+
+from harness.core.labels import CHANNEL_DEPTH, CHANNEL_OF, MIRRORED_KIND, Aspect, Control, Design, ErrorKind, Kind, Role
+from harness.core.values import Arm, Comparison, Difference, Scalar, Trial
+
+
+class ArmOutcome(msgspec.Struct, frozen=True, array_like=True):
+    """What one arm did, as far as evidence needs it. An error is an outcome."""
+
+    status: int
+    """0 where no answer came."""
+    latency_ms: float | None
+    """Of an answer, or of a time-out (at least the bound); None on another error, which says nothing about speed."""
+    error: ErrorKind | None = None
+
+
+class Bet(msgspec.Struct, frozen=True, array_like=True):
+    """What a trial says about one (aspect, path, kind) of its endpoint."""
+
+    aspect: Aspect
+    path: str
+    kind: Kind
+    odd: Role | None
+    """The arm that stands alone; None where arms differ and none stands alone."""
+    control_differs: bool
+    """Stable and secondary differ here in this kind."""
+    candidate_differs: bool
+    """Stable and candidate differ here in this kind."""
+    key: int = 0
+    """Which answer this is about: equal keys are the same answer read again. 0 without an odd arm."""
+
+    @property
+    def d(self) -> int:
+        """+1 for the candidate, -1 for a stable instance, 0 for neither."""
+        if self.odd is None:
+            return 0
+        return 1 if self.odd is Role.CANDIDATE else -1
+
+
+class TrialBets(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
+    """All that the ledger needs of a trial. Stored, it can be folded again bit for bit."""
+
+    seq: int
+    trial: str
+    endpoint: str
+    design: Design
+    control: Control
+    pass_index: int
+    fresh: bool
+    warm_up: bool
+    tainted: bool
+    repeat: bool
+    """It was sent because a difference was seen: counts for that question only."""
+    request: int
+    """Which request it is (capture entry, or method, entity and body): the same in every pass."""
+    captured: bool
+    session: int
+    started_ns: int
+    stable: ArmOutcome
+    secondary: ArmOutcome | None = None
+    candidate: ArmOutcome | None = None
+    recorded_status: int | None = None
+    bets: tuple[Bet, ...] = ()
+
+
+_ENCODER: Final = msgspec.msgpack.Encoder()
+_DECODER: Final = msgspec.msgpack.Decoder(TrialBets)
+
+
+def encode_bets(bets: TrialBets) -> bytes:
+    """As MessagePack."""
+    return _ENCODER.encode(bets)
+
+
+def decode_bets(data: bytes) -> TrialBets:
+    """The inverse of `encode_bets`; raises msgspec.DecodeError or msgspec.ValidationError on anything else."""
+    return _DECODER.decode(data)
+
+
+def design_of(trial: Trial) -> Design:
+    """The bet a trial really supports: stable asked twice is no second instance, so it is worth two arms only."""
+    if trial.secondary is None or trial.control in (Control.NONE, Control.RECORDED):
+        return Design.NO_CONTROL
+    if trial.control is Control.SELF and trial.design is Design.THREE_ARM:
+        return Design.TWO_ARM
+    return trial.design
+
+
+def bets_of(trial: Trial, comparison: Comparison, secret: bytes = b"") -> TrialBets:
+    """What a trial says. Pure; `secret` (up to 64 bytes, one per run) keys the hashes of values, so that a stored key
+    does not give away a value."""
+    design = design_of(trial)
+    bets: tuple[Bet, ...] = ()
+    if comparison.stable_candidate or comparison.stable_secondary:
+        bets = _bets(trial, comparison, design, secret)
+    capture = trial.capture
+    return TrialBets(
+        seq=trial.seq,
+        trial=trial.id,
+        endpoint=trial.endpoint,
+        design=design,
+        control=trial.control,
+        pass_index=trial.pass_index,
+        fresh=trial.fresh,
+        warm_up=trial.warm_up,
+        tainted=trial.tainted,
+        repeat=trial.repeat_of is not None,
+        request=_hash(f"{capture.file}\0{capture.entry}", secret) if capture is not None else _answer(trial, secret),
+        captured=capture is not None,
+        session=_hash(trial.session, secret) if trial.session else 0,
+        started_ns=trial.stable.exchange.started_ns,
+        stable=_outcome(trial.stable),
+        secondary=None if trial.secondary is None else _outcome(trial.secondary),
+        candidate=None if trial.candidate is None else _outcome(trial.candidate),
+        recorded_status=None if trial.recorded is None else trial.recorded.status,
+        bets=bets,
+    )
+
+
+def _outcome(arm: Arm) -> ArmOutcome:
+    exchange = arm.exchange
+    if exchange.error is not None:
+        kind = exchange.error.kind
+        return ArmOutcome(0, exchange.latency_ms if kind is ErrorKind.TIMEOUT else None, kind)
+    if exchange.response is None:
+        return ArmOutcome(0, None)
+    return ArmOutcome(exchange.response.status, exchange.latency_ms)
+
+
+def _hash(text: str, secret: bytes) -> int:
+    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=secret).digest(), "big")
+
+
+def _answer(trial: Trial, secret: bytes) -> int:
+    """Which stored answer a request reads: method, entity (or target) and what was sent along."""
+    request = trial.request
+    digest = blake2b(f"{request.method}\0{trial.entity or request.target}\0".encode("utf-8", "surrogatepass"), digest_size=8, key=secret)
+    digest.update(request.body.digest.encode() if request.body.truncated else request.body.data)
+    return int.from_bytes(digest.digest(), "big")
+
+
+class _Found(NamedTuple):
+    """The differences of one kind (with its mirror) at one path, by pair."""
+
+    candidate: Difference | None
+    """Of (stable, candidate)."""
+    secondary: Difference | None
+    """Of (stable, secondary)."""
+    cross: Difference | None
+    """Of (secondary, candidate)."""
+
+
+_Pairs = tuple[dict[Kind, list[Difference]], dict[Kind, list[Difference]], dict[Kind, list[Difference]]]
+
+
+def _bets(trial: Trial, comparison: Comparison, design: Design, secret: bytes) -> tuple[Bet, ...]:
+    first, second = comparison.stable_candidate, comparison.stable_secondary
+    cross: Iterable[Difference] = ()
+    if design is Design.THREE_ARM and trial.candidate is not None:
+        # Where only one of the others differs from stable the cross pair may have been left out, since it follows.
+        if comparison.cross_compared or comparison.secondary_candidate or (first and second):
+            cross = comparison.secondary_candidate
+        else:
+            cross = first or [mirrored(difference) for difference in second]
+    places: dict[tuple[Aspect, str], _Pairs] = {}
+    for index, differences in enumerate((first, second, cross)):
+        for difference in differences:
+            place = places.get((difference.aspect, difference.path))
+            if place is None:
+                place = places[difference.aspect, difference.path] = ({}, {}, {})
+            place[index].setdefault(_neutral(difference.kind), []).append(difference)
+    answer = _answer(trial, secret)
+    reader = _Reader(design, answer, trial.pass_index if trial.fresh else None, secret, trial.candidate is not None)
+    bets: list[Bet] = []
+    for (aspect, path), place in places.items():
+        for kind in place[0].keys() | place[1].keys() | place[2].keys():
+            bets += reader.read(aspect, path, kind, place)
+    # An order that no arm has a say in: new hypotheses are numbered in it.
+    if len(bets) > 1:
+        bets.sort(key=_NUMBERED)
+    return tuple(bets)
+
+
+def mirrored(difference: Difference) -> Difference:
+    """The same difference with left and right swapped."""
+    kind = MIRRORED_KIND.get(difference.kind, difference.kind)
+    return Difference(difference.aspect, difference.path, kind, difference.right, difference.left, difference.where, difference.note)
+
+
+def _neutral(kind: Kind) -> Kind:
+    """One name for a kind and its mirror."""
+    return Kind.MISSING if kind is Kind.EXTRA else kind
+
+
+_NUMBERED: Final = attrgetter("path", "aspect", "kind")
+
+
+class _Reader:
+    """Reads the places of one trial."""
+
+    __slots__ = ("_answer", "_candidate", "_design", "_pass", "_secret")
+
+    def __init__(self, design: Design, answer: int, fresh_pass: int | None, secret: bytes, candidate: bool) -> None:
+        self._design = design
+        self._answer = answer
+        self._pass = fresh_pass
+        self._secret = secret
+        self._candidate = candidate
+
+    def read(self, aspect: Aspect, path: str, kind: Kind, place: _Pairs) -> list[Bet]:
+        """The bets on one kind and its mirror at one path."""
+        found = _earliest(kind, place)
+        if not self._candidate:
+            return [Bet(aspect, path, found.secondary.kind, None, True, False)] if found.secondary is not None else []
+        if self._design is Design.THREE_ARM:
+            return [self._three(aspect, path, found, kind, place)]
+        return self._two(aspect, path, found)
+
+    def _three(self, aspect: Aspect, path: str, found: _Found, kind: Kind, place: _Pairs) -> Bet:
+        """The candidate is odd iff it differs in the same way from both others and these agree to a finer depth."""
+        pc, ps, sc = found
+        if (pc is None) + (ps is None) + (sc is None) == 2 and _alone(pc or ps or sc, place):
+            # A difference in one pair of three cannot be: the pairs name the place differently (elements without order).
+            pc, ps, sc = (differences[kind][0] if kind in differences else None for differences in place)
+        if pc is not None and sc is not None and ps is None and pc.kind is sc.kind and _finer(place[1], pc):
+            return Bet(aspect, path, pc.kind, Role.CANDIDATE, False, True, self._key((pc.left, sc.left, pc.right)))
+        if ps is not None and sc is not None and pc is None and ps.kind is _mirror(sc.kind) and _finer(place[0], ps):
+            return Bet(aspect, path, ps.kind, Role.SECONDARY, True, False, self._key((ps.left, ps.right, sc.right)))
+        if pc is not None and ps is not None and sc is None and pc.kind is ps.kind and _finer(place[2], pc):
+            return Bet(aspect, path, _mirror(pc.kind), Role.STABLE, True, True, self._key((pc.left, ps.right, pc.right)))
+        shown = pc or ps or sc
+        assert shown is not None
+        return Bet(aspect, path, shown.kind, None, ps is not None, pc is not None)
+
+    def _two(self, aspect: Aspect, path: str, found: _Found) -> list[Bet]:
+        """D = [the candidate differs from stable in exactly this kind] - [the control does]."""
+        pc, ps, _ = found
+        if pc is not None and ps is not None and pc.kind is ps.kind:
+            return [Bet(aspect, path, pc.kind, None, True, True)]
+        bets = []
+        if pc is not None:
+            bets.append(Bet(aspect, path, pc.kind, Role.CANDIDATE, False, True, self._key((pc.left, pc.right))))
+        if ps is not None:
+            bets.append(Bet(aspect, path, ps.kind, Role.SECONDARY, True, False, self._key((ps.left, ps.right))))
+        return bets
+
+    def _key(self, values: tuple[Scalar, ...]) -> int:
+        """The same for every permutation of the arms.
+
+        A time or an identifier names what it belongs to: one that was split by a race is the same answer under whatever
+        URL it is read. Other values are the same answer only under the same request.
+        """
+        answer = 0 if any(_NAMES_ITSELF.fullmatch(str(value)) for value in values) else self._answer
+        texts = "\0".join(sorted(repr(value) for value in values))
+        return _hash(f"{self._pass}\0{answer}\0{texts}", self._secret)
+
+
+_NAMES_ITSELF: Final = re.compile(
+    r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-f]{16,}|\d{10,}(?:\.\d+)?", re.DOTALL
+)
+
+
+def _mirror(kind: Kind) -> Kind:
+    return MIRRORED_KIND.get(kind, kind)
+
+
+def _earliest(kind: Kind, place: _Pairs) -> _Found:
+    """The differences of this kind at the first place, in document order, where any pair has one.
+
+    Only that one is looked at: a later one may be hidden behind an earlier one in one pair and not in another, which would
+    favour an arm (an element that was split once would hide the candidate's later differences and not the control's).
+    """
+    first, second, cross = lists = (place[0].get(kind, ()), place[1].get(kind, ()), place[2].get(kind, ()))
+    if len(first) <= 1 and len(second) <= 1 and len(cross) <= 1:
+        found = _Found(first[0] if first else None, second[0] if second else None, cross[0] if cross else None)
+        where = (found.candidate or found.secondary or found.cross).where  # type: ignore[union-attr]
+        if all(difference is None or difference.where == where for difference in found):
+            return found
+    where = min((difference.where for found in lists for difference in found), key=_document_order)
+    return _Found(*(next((d for d in found if d.where == where), None) for found in lists))
+
+
+_INDEX: Final = re.compile(r"\d{1,18}")
+
+
+def _document_order(where: str) -> tuple[tuple[int, ...], str]:
+    return tuple(int(index) for index in _INDEX.findall(where)), where
+
+
+def _finer(pair: dict[Kind, list[Difference]], found: Difference) -> bool:
+    """Whether a pair's differences at the place of another one, if any, are of finer channels only."""
+    if not pair:
+        return True
+    depth = CHANNEL_DEPTH[CHANNEL_OF[found.kind]]
+    return all(CHANNEL_DEPTH[CHANNEL_OF[d.kind]] > depth or d.where != found.where for others in pair.values() for d in others)
+
+
+def _alone(difference: Difference | None, place: _Pairs) -> bool:
+    """Whether no other difference of any pair is at the same concrete place, or at a deeper look there."""
+    assert difference is not None
+    here = [d for pair in place for found in pair.values() for d in found if d.where == difference.where]
+    return len(here) == 1 or CHANNEL_DEPTH[CHANNEL_OF[difference.kind]] < min(
+        CHANNEL_DEPTH[CHANNEL_OF[d.kind]] for d in here if d is not difference
+    )

@@ -1,0 +1,370 @@
+"""The ledger: folds bets in sequence order and knows where every hypothesis stands. One owner, one thread, no I/O.
+
+Its state is a function of the policy and the sequence of `TrialBets`, nothing else: folding a stored run again gives
+the same snapshot, bit for bit. All its memory is bounded (harness/core/limits.py).
+"""
+
+from collections.abc import Iterable, Iterator
+
+from harness.core.labels import Aspect, Control, Design, Kind, Role
+from harness.core.limits import EVIDENCE_SESSIONS_MAX, EXEMPLARS_PER_FINDING_MAX, HYPOTHESES_MAX
+from harness.evidence.bets import Bet, TrialBets
+from harness.evidence.confirm import BetIndex, Question, Questions
+from harness.evidence.findings import finding_id
+from harness.evidence.hypothesis import Hypothesis, PoolState
+from harness.evidence.keys import KeyBudget, KeyMemory
+from harness.evidence.latency import LIVE_BLOCK, REPLAY_BLOCK, EndpointLatency, LatencyBook
+from harness.evidence.policy import Policy
+from harness.evidence.reproduction import Exercise, Reproduction
+from harness.evidence.snapshot import Snapshot
+from harness.evidence.standing import Standing
+from harness.evidence.wealth import Wealth, latency_term
+from harness.evidence.weights import FAMILY_WEIGHTS, POOL_WEIGHTS, POOLED_SHARE, EndpointShares, Family, Pool, family_of, pools_of, series
+
+
+class EndpointLedger:
+    """What is known of one endpoint."""
+
+    __slots__ = (
+        "diverged",
+        "exercise",
+        "first",
+        "first_sends",
+        "hypotheses",
+        "latency",
+        "latency_decided_at",
+        "name",
+        "share",
+        "started",
+        "untainted",
+    )
+
+    def __init__(self, name: str, share: float, latency: EndpointLatency) -> None:
+        self.name = name
+        self.share = share
+        self.latency = latency
+        self.exercise = Exercise()
+        self.hypotheses: dict[tuple[Aspect, str, Kind], Hypothesis] = {}
+        self.started = {Family.COARSE: 0, Family.VALUES: 0}
+        """How many hypotheses of a family have a weight."""
+        self.diverged = 0
+        """Trials in which the candidate alone differs somewhere."""
+        self.first = 0
+        """Trials that send a request for the first time and follow from no earlier divergence."""
+        self.first_sends = 0
+        """Trials that send a request for the first time."""
+        self.untainted = 0
+        self.latency_decided_at: tuple[int, int] | None = None
+
+
+class Ledger:
+    """Folds trials, answers with snapshots."""
+
+    def __init__(
+        self,
+        policy: Policy,
+        *,
+        endpoints: Iterable[str] = (),
+        live: bool = False,
+        control: Control = Control.SECONDARY,
+        design: Design = Design.THREE_ARM,
+    ) -> None:
+        """`endpoints` are those of a capture, known before anything is sent. `control` and `design` are what an empty
+        snapshot says; trials bring their own."""
+        self.policy = policy
+        self.control = control
+        self.design = design
+        self.folded = 0
+        self.repeats = 0
+        self.uncomparable = 0
+        self.passes: dict[int, int] = {}
+        self.fresh_passes: set[int] = set()
+        self.fresh = False
+        self.endpoints: dict[str, EndpointLedger] = {}
+        self.by_id: dict[str, Hypothesis] = {}
+        self.confirmations: dict[str, float] = {}
+        """Finding id -> largest log E of a question about it."""
+        self.wealth = Wealth(policy.alpha)
+        self.questions = Questions(policy.beta)
+        self.reproduction = Reproduction()
+        self.latency = LatencyBook(
+            LIVE_BLOCK if live else REPLAY_BLOCK, policy.latency_tolerance, policy.latency_requests_min, POOL_WEIGHTS[Pool.LATENCY]
+        )
+        self.latency_pool_decided_at: int | None = None
+        self._shares = EndpointShares(endpoints)
+        self._budget = KeyBudget()
+        self.pools: dict[Pool, PoolState] = {
+            pool: PoolState(pool, POOL_WEIGHTS[pool], self._budget) for pool in Pool if pool is not Pool.LATENCY
+        }
+        self._overflow_keys = KeyMemory(self._budget)
+        self._overflow_ids = KeyMemory(self._budget)
+        self.overflow_alone = 0
+        self._roots: dict[tuple[int, int], str] = {}
+        self._pass = 0
+        self._grouped = False
+        """The pass under way was sent from fresh state: its trials are one game, and one looks when it is over."""
+        self._touched: dict[str, Hypothesis] = {}
+        """Hypotheses that bet in this pass."""
+
+    @property
+    def overflow(self) -> int:
+        """Hypotheses beyond the bound, as far as they are remembered."""
+        return len(self._overflow_ids)
+
+    def fold(self, bets: TrialBets) -> tuple[str, ...]:
+        """Take the next trial. Returns the ids of findings of which this trial is worth keeping as an example."""
+        if not bets.repeat and (bets.pass_index, bets.fresh) != (self._pass, self._grouped):
+            self._end_pass()
+            self._pass, self._grouped = bets.pass_index, bets.fresh
+        self.folded += 1
+        self.control = bets.control
+        self.design = bets.design
+        index: BetIndex = {(bet.aspect, bet.path, bet.kind): bet for bet in bets.bets}
+        if self.questions.about(bets.request):
+            self._answer(bets, index)
+        if bets.repeat:
+            self.repeats += 1
+            return ()
+        self._count_pass(bets)
+        endpoint = self.endpoints.get(bets.endpoint)
+        if endpoint is None:
+            endpoint = self._enter(bets.endpoint)
+        endpoint.exercise.fold(bets)
+        endpoint.untainted += not bets.tainted
+        endpoint.first_sends += bets.pass_index == 0
+        endpoint.first += bets.pass_index == 0 and not bets.tainted
+        self.reproduction.fold(bets)
+        self._fold_latency(bets, endpoint)
+        return self._fold_bets(bets, endpoint) if bets.bets else ()
+
+    def snapshot(self) -> Snapshot:
+        """Where everything stands now. From fresh state it is to be asked for after a pass: one that is not over counts as
+        if it were."""
+        return Standing(self).snapshot()
+
+    def decided(self, hypothesis: Hypothesis) -> tuple[int, int] | None:
+        """(trials folded, pass) when it was named a divergence."""
+        if hypothesis.decided_at is not None and hypothesis.decided_pass is not None:
+            return hypothesis.decided_at, hypothesis.decided_pass
+        return (self.folded, self._pass) if self.wealth.names(hypothesis.stake) else None
+
+    def failed(self) -> tuple[int, int] | None:
+        """(trials folded, pass) when the gate's sum reached 1/alpha."""
+        return self.wealth.reached(self.folded, self._pass, latency=self.latency.valid)
+
+    def pool_decided(self, state: PoolState) -> int | None:
+        """How many trials were folded when a pool reached its threshold alone."""
+        return self.folded if state.decided_at is None and self.wealth.names(state.stake) else state.decided_at
+
+    def _end_pass(self) -> None:
+        """A pass from fresh state is over: look at what its bets came to."""
+        if not self._grouped:
+            return
+        self.wealth.look(self.folded, self._pass)
+        for hypothesis in self._touched.values():
+            if hypothesis.decided_at is None and self.wealth.names(hypothesis.stake):
+                self._decide(hypothesis)
+        self._touched.clear()
+        for state in self.pools.values():
+            if state.decided_at is None and self.wealth.names(state.stake):
+                state.decided_at = self.folded
+
+    def _look(self) -> None:
+        """Look at the gate's sum after a trial, where trials are games of their own."""
+        if not self._grouped:
+            self.wealth.look(self.folded, self._pass)
+
+    def hypotheses(self) -> Iterator[tuple[EndpointLedger, Hypothesis]]:
+        """All hypotheses with a state of their own."""
+        for endpoint in self.endpoints.values():
+            for hypothesis in endpoint.hypotheses.values():
+                yield endpoint, hypothesis
+
+    def _enter(self, name: str) -> EndpointLedger:
+        share = self._shares.next_share(name)
+        weight = FAMILY_WEIGHTS[Family.LATENCY] * (1.0 - POOLED_SHARE) * share
+        endpoint = self.endpoints[name] = EndpointLedger(name, share, EndpointLatency(self.latency.rule, weight))
+        return endpoint
+
+    def _count_pass(self, bets: TrialBets) -> None:
+        self.passes[bets.pass_index] = self.passes.get(bets.pass_index, 0) + 1
+        self.fresh = bets.fresh
+        if bets.fresh:
+            self.fresh_passes.add(bets.pass_index)
+
+    def _clean_sends(self, bets: TrialBets) -> int:
+        """Earlier complete passes from fresh state: in each of them the request was sent, and did not show what it shows now."""
+        if not (bets.captured and bets.fresh):
+            return 0
+        whole = max(self.passes.values())
+        return sum(1 for index in self.fresh_passes if index < bets.pass_index and self.passes[index] == whole)
+
+    def _fold_latency(self, bets: TrialBets, endpoint: EndpointLedger) -> None:
+        book, own = self.latency, endpoint.latency
+        before = latency_term(own.stake, gates=book.gates(own)) + latency_term(book.pool, gates=True)
+        gated = book.gates(own)
+        if not book.fold(bets, own) and gated == book.gates(own):
+            return
+        after = latency_term(own.stake, gates=book.gates(own)) + latency_term(book.pool, gates=True)
+        self.wealth.latency_changed(before, after)
+        self._look()
+        if endpoint.latency_decided_at is None and book.gates(own) and self.wealth.names(own.stake):
+            endpoint.latency_decided_at = (self.folded, bets.pass_index)
+        if self.latency_pool_decided_at is None and self.wealth.names(book.pool):
+            self.latency_pool_decided_at = self.folded
+
+    def _answer(self, bets: TrialBets, index: BetIndex) -> None:
+        for question, before in self.questions.answers(bets, index):
+            hypothesis, stake = question.hypothesis, question.stake
+            if stake.weight and stake.log_e != before:
+                self._confirm(question, before)
+            compared = self.endpoints[hypothesis.endpoint].exercise.compared
+            self.questions.settle(question, noisy=hypothesis.noisy(compared, self.policy.noisy_share))
+
+    def _confirm(self, question: Question, before: float) -> None:
+        hypothesis, stake = question.hypothesis, question.stake
+        self.wealth.changed(stake.weight, before, stake.log_e)
+        self._look()
+        self.confirmations[hypothesis.id] = max(self.confirmations.get(hypothesis.id, 0.0), stake.log_e)
+        if self.wealth.names(stake):
+            self._decide(hypothesis)
+
+    def _decide(self, hypothesis: Hypothesis) -> None:
+        hypothesis.decide(self.folded, self._pass)
+        self.questions.close_all(hypothesis)
+
+    def _hypothesis(self, endpoint: EndpointLedger, bet: Bet) -> Hypothesis | None:
+        key = (bet.aspect, bet.path, bet.kind)
+        hypothesis = endpoint.hypotheses.get(key)
+        if hypothesis is None and len(self.by_id) < HYPOTHESES_MAX:
+            hypothesis = Hypothesis(endpoint.name, bet.aspect, bet.path, bet.kind, self._budget)
+            endpoint.hypotheses[key] = self.by_id[hypothesis.id] = hypothesis
+        return hypothesis
+
+    def _fold_bets(self, bets: TrialBets, endpoint: EndpointLedger) -> tuple[str, ...]:
+        examples: list[str] = []
+        self.uncomparable += any(bet.kind is Kind.UNCOMPARABLE for bet in bets.bets)
+        endpoint.diverged += any(bet.odd is Role.CANDIDATE for bet in bets.bets)
+        whole = _whole_answer(endpoint, bets)
+        pooled: dict[Pool, list[Bet]] = {}
+        for bet in bets.bets:
+            hypothesis = self._hypothesis(endpoint, bet)
+            if hypothesis is None:
+                self._overflowed(endpoint, bet)
+            elif bets.tainted:
+                if self._follow(bets, bet, hypothesis):
+                    examples.append(hypothesis.id)
+            else:
+                hypothesis.count(bet, bets.design, first=bets.pass_index == 0)
+                if bet.odd is Role.CANDIDATE:
+                    hypothesis.shown_beside(whole if whole != hypothesis.id else None)
+                if bet.odd is not None and self._stake(bets, bet, bet.odd, endpoint, hypothesis):
+                    examples.append(hypothesis.id)
+            if bet.odd is not None and not bets.tainted:
+                for pool in pools_of(bet.aspect, bet.kind):
+                    pooled.setdefault(pool, []).append(bet)
+        for pool, odd in pooled.items():
+            self._fold_pool(bets, self.pools[pool], odd)
+        self._look()
+        return tuple(examples)
+
+    def _stake(self, bets: TrialBets, bet: Bet, odd: Role, endpoint: EndpointLedger, hypothesis: Hypothesis) -> bool:
+        """Bet, once per key; raise a question where the candidate stands alone. Whether the trial is worth an example."""
+        stake = hypothesis.stake
+        if not stake.weight:
+            self._start(endpoint, hypothesis)
+        if hypothesis.keys.add(bet.key):
+            self._touched[hypothesis.id] = hypothesis
+            if bets.design is Design.NO_CONTROL:
+                self._hit(endpoint.exercise.compared, hypothesis)
+            else:
+                before = stake.log_e
+                stake.bet(bets.design, odd, self._spell)
+                self.wealth.changed(stake.weight, before, stake.log_e)
+                if not self._grouped and hypothesis.decided_at is None and self.wealth.names(stake):
+                    self._decide(hypothesis)
+        if bets.session:
+            self._remember_root(bets, hypothesis)
+        if odd is not Role.CANDIDATE:
+            return False
+        if bets.request not in hypothesis.requests and hypothesis.decided_at is None:
+            hypothesis.unasked |= hypothesis.requests_overflow
+            noisy = hypothesis.noisy(endpoint.exercise.compared, self.policy.noisy_share)
+            self.questions.ask(bets, hypothesis, self._clean_sends(bets), noisy=noisy)
+        hypothesis.shown_by(bets.request)
+        return _example(hypothesis, hypothesis.alone, bets.trial)
+
+    @property
+    def _spell(self) -> int | None:
+        """Which trials bet as one: those of a pass from fresh state."""
+        return self._pass if self._grouped else None
+
+    def _hit(self, compared: int, hypothesis: Hypothesis) -> None:
+        """Without a control: it differs once more. The first time only starts the game: its weight hangs on that moment."""
+        if hypothesis.since is None:
+            hypothesis.since = compared
+            return
+        hypothesis.stake.hit(compared - hypothesis.since, self.policy.eps0)
+        if hypothesis.decided_at is None and self.wealth.names(hypothesis.stake):
+            self._decide(hypothesis)
+            self.wealth.fail(self.folded, self._pass)
+
+    def _start(self, endpoint: EndpointLedger, hypothesis: Hypothesis) -> None:
+        """Give a hypothesis its weight when it takes its first bet, of either sign: 1/(j(j+1)) of the endpoint's share.
+
+        This keeps every E fair. That *some* arm stands alone here for the first time is seen before one looks which arm it
+        is, and given that, the candidate is it with the fair chance; so the j-th such event starts a game whose first bet
+        is fair already, and the number j says nothing about who won it. (tests/sim: `watched_stream`, `many_paths`.)
+        """
+        family = family_of(hypothesis.aspect, hypothesis.kind)
+        endpoint.started[family] += 1
+        hypothesis.stake.weight = FAMILY_WEIGHTS[family] * (1.0 - POOLED_SHARE) * endpoint.share * series(endpoint.started[family])
+
+    def _fold_pool(self, bets: TrialBets, state: PoolState, odd: list[Bet]) -> None:
+        if bets.pass_index == 0:
+            state.count(odd, bets.design)
+        arm = state.agreed(odd)
+        if arm is None or bets.design is Design.NO_CONTROL:
+            return  # without a control only "each place differs in at most eps0" is tested; together they may differ in more
+        stake = state.stake
+        before = stake.log_e
+        stake.bet(bets.design, arm, self._spell)
+        self.wealth.changed(stake.weight, before, stake.log_e)
+        if not self._grouped and state.decided_at is None and self.wealth.names(stake):
+            state.decided_at = self.folded
+
+    def _remember_root(self, bets: TrialBets, hypothesis: Hypothesis) -> None:
+        key = (bets.session, bets.pass_index)
+        if key not in self._roots:
+            if len(self._roots) >= EVIDENCE_SESSIONS_MAX:
+                del self._roots[next(iter(self._roots))]
+            self._roots[key] = hypothesis.id
+
+    def _follow(self, bets: TrialBets, bet: Bet, hypothesis: Hypothesis) -> bool:
+        """A difference that follows from an earlier one of its session: counted, with its root, and no bet of its own."""
+        hypothesis.control += bet.control_differs
+        if bet.odd is not Role.CANDIDATE:
+            return False
+        hypothesis.followers += 1
+        hypothesis.root = hypothesis.root or self._roots.get((bets.session, bets.pass_index))
+        return not hypothesis.alone and _example(hypothesis, hypothesis.followers, bets.trial)
+
+    def _overflowed(self, endpoint: EndpointLedger, bet: Bet) -> None:
+        self._overflow_ids.add(int(finding_id(endpoint.name, bet.aspect, bet.path, bet.kind), 16))
+        self.overflow_alone += bet.odd is Role.CANDIDATE
+
+
+def _example(hypothesis: Hypothesis, count: int, trial: str) -> bool:
+    """Whether to keep a trial as an example: the 1st, 2nd, 4th, ... that shows it, up to the bound."""
+    if len(hypothesis.exemplars) >= EXEMPLARS_PER_FINDING_MAX or count & (count - 1):
+        return False
+    hypothesis.exemplars.append(trial)
+    return True
+
+
+def _whole_answer(endpoint: EndpointLedger, bets: TrialBets) -> str | None:
+    """The finding that the candidate's whole answer is another one (status, or none at all), if the trial shows that."""
+    for bet in bets.bets:
+        if bet.aspect in (Aspect.STATUS, Aspect.TRANSPORT) and bet.odd is Role.CANDIDATE:
+            return finding_id(endpoint.name, bet.aspect, bet.path, bet.kind)
+    return None

@@ -1,0 +1,202 @@
+"""What the ledger says at one moment: the value that gate, metrics, reports and web read.
+
+Nothing here decides anything, and nothing here holds traffic values: examples are named by trial id.
+"""
+
+import msgspec
+
+from harness.core.labels import Aspect, Control, Design, FindingClass, Kind, ReasonCode, Severity, VerdictState
+
+
+class Interval(msgspec.Struct, frozen=True):
+    """A confidence interval; `level` is its coverage, e.g. 0.95."""
+
+    low: float
+    high: float
+    level: float
+
+
+class Evidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One hypothesis (endpoint, aspect, path, kind) and where its evidence stands."""
+
+    id: str
+    """Hash of (endpoint, aspect, path, kind); the same from run to run."""
+    endpoint: str
+    aspect: Aspect
+    path: str
+    kind: Kind
+    finding_class: FindingClass
+    severity: Severity
+    compared: int
+    """Trials of the endpoint that were compared."""
+    diverged: int
+    """Trials in which the candidate alone differs here."""
+    control_diverged: int
+    """Trials in which a stable instance differs from the other here."""
+    log10_e: float
+    """Largest evidence reached, as log10 of the e-value."""
+    log10_threshold: float
+    """What it must reach to be named a divergence."""
+    rate: float
+    """Excess rate of the candidate over the control."""
+    interval: Interval
+    decided_at: int | None = None
+    """Sequence number of the trial at which it was decided."""
+    decided_pass: int | None = None
+    confirmed: int = 0
+    """Repeats from fresh state in which the difference came back."""
+    repeats: int = 0
+    """Repeats from fresh state that were counted."""
+    root: str | None = None
+    """The finding this one follows from."""
+    exemplars: tuple[str, ...] = ()
+    """Ids of trials that show it."""
+    more_requests: int | None = None
+    """About how many more requests it needs to be decided, where it is not."""
+    noisy: bool = False
+    """The control differs here in more than the policy's share of trials: it does not gate at delta."""
+    followers: int = 0
+    """Further trials in which the candidate alone differs and which follow from an earlier divergence of the session."""
+    log10_confirmation: float = 0.0
+    """Largest evidence reached by repeating one request of it, above its own threshold where that named it."""
+
+
+class TargetLatency(msgspec.Struct, frozen=True):
+    """Quantiles in milliseconds."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+
+
+class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint's counts and latency."""
+
+    endpoint: str
+    compared: int
+    diverged: int
+    bound: float | None = None
+    """Upper bound (95 %) of the rate of diverging requests, where none diverged."""
+    latency: dict[str, TargetLatency] = {}
+    """By role."""
+    ratio: float | None = None
+    """Median of the paired ratios, candidate over control."""
+    interval: Interval | None = None
+    """Of the median ratio, valid at every look; None with too few blocks to reject anything."""
+    latency_gates: bool = False
+    statuses: dict[str, dict[str, int]] = {}
+    """By role, by status class: counts."""
+    requests: int = 0
+    """Compared requests that were sent for the first time (each request of a capture once, however many passes)."""
+
+
+class PoolEvidence(msgspec.Struct, frozen=True, kw_only=True):
+    """One pooled hypothesis: every endpoint together."""
+
+    name: str
+    log10_e: float
+    """Largest evidence reached."""
+    log10_threshold: float
+    decided_at: int | None = None
+
+
+class Claim(msgspec.Struct, frozen=True, kw_only=True):
+    """One claim of a rollout pass: "the candidate's excess here is below `delta`"."""
+
+    hypothesis: str
+    """For people: `endpoint aspect path kind`, an endpoint, or a pool."""
+    delta: float
+    log10_w: float
+    """Evidence for it."""
+    log10_needed: float
+    more_requests: int | None = None
+    """About how many more requests it needs, at the rates seen; 0 when it is reached."""
+
+
+class Reason(msgspec.Struct, frozen=True, kw_only=True):
+    """Why; `finding` is a finding's id where the reason is about one."""
+
+    code: ReasonCode
+    message: str
+    finding: str | None = None
+    next_step: str = ""
+
+
+class Blocking(msgspec.Struct, frozen=True):
+    """What keeps a verdict from being reached, and about how many more requests it needs (None: unknown)."""
+
+    hypothesis: str
+    more_requests: int | None = None
+
+
+class Bound(msgspec.Struct, frozen=True, kw_only=True):
+    """What a pass claims."""
+
+    requests: int
+    rate: float
+    level: float
+    sentence: str
+
+
+class Verdict(msgspec.Struct, frozen=True, kw_only=True):
+    """The gate's answer, always with reasons; the first reason is the headline."""
+
+    state: VerdictState
+    reasons: tuple[Reason, ...]
+    bound: Bound | None = None
+    blocking: tuple[Blocking, ...] = ()
+
+
+class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
+    """The ledger at one moment."""
+
+    seq: int
+    """Trials folded."""
+    control: Control
+    design: Design
+    passes: int
+    gate_log10: float
+    """log10 of the run's pooled evidence G."""
+    gate_log10_threshold: float
+    """log10(1/alpha)."""
+    findings: tuple[Evidence, ...] = ()
+    """Divergences and undecided ones, gravest first."""
+    noise: tuple[Evidence, ...] = ()
+    endpoints: tuple[EndpointState, ...] = ()
+    open_questions: int = 0
+    """Hypotheses and confirmations that more passes could decide."""
+    pooled_hypotheses: int = 0
+    """Hypotheses beyond the bound, counted in the pools only."""
+    compared_in_passes: dict[int, int] = {}
+    """Pass index -> compared trials."""
+    status_mismatch_recorded: int = 0
+    """Trials in which stable's status class differs from the recorded one (recorded answers only)."""
+    recorded: int = 0
+    """Trials with a recorded answer."""
+    status_mismatch_control: int = 0
+    """Trials in which secondary's status class differs from stable's."""
+    vacuous: dict[str, str] = {}
+    """Endpoint -> reason code (vacuous_auth, vacuous_data, vacuous_errors)."""
+    vacuous_trials: int = 0
+    """Compared trials of those endpoints."""
+    latency_valid: bool = True
+    failed_at: int | None = None
+    """Trials folded when the gate failed; None while it has not."""
+    failed_pass: int | None = None
+    pools: tuple[PoolEvidence, ...] = ()
+    claims: tuple[Claim, ...] = ()
+    """What a rollout pass claims; empty under preset capture."""
+    fresh: bool = False
+    """Whether repeats count: the latest pass was sent from fresh state."""
+    requests_distinct: int = 0
+    """Compared requests sent for the first time, without those of vacuous endpoints."""
+    requests_diverged: int | None = 0
+    """Those of them that showed a difference of the candidate alone, outside noisy fields; None: too many to remember."""
+    uncomparable: int = 0
+    """Trials of which a comparator could not finish a part."""
+    repeats: int = 0
+    """Trials that were sent only to answer a question."""
+    pooled_candidate: int = 0
+    """Differences of the candidate alone beyond the bound on hypotheses."""
+    thin_endpoints: tuple[str, ...] = ()
+    """Endpoints with too few requests for a bound of their own."""

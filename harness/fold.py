@@ -1,0 +1,106 @@
+"""What happens to a compared trial: put in order, folded into the ledger, kept. Live traffic, replay and judging share it.
+
+Results come from one or several streams (a replay is one, each ingress worker another), each with sequence numbers of
+its own. Within a stream the order is the sender's; across streams it is that of folding, and the number a trial gets
+then is the run's. One thread owns a Fold. Where results come from is not known here.
+"""
+
+from collections.abc import Callable
+from typing import Protocol
+
+import msgspec
+
+from harness.core.values import Comparison, Trial
+from harness.evidence.bets import TrialBets
+from harness.evidence.ledger import Ledger
+from harness.evidence.sequencer import Sequencer
+from harness.evidence.snapshot import Snapshot
+
+TrialSource = Callable[[], Trial | None]
+"""Gives a trial when it is wanted; None where it was too large to be handed on though nothing in it differs."""
+
+
+class Keeper(Protocol):
+    """Somebody who keeps what later stages need (the run store). Storage trouble is its own to count."""
+
+    def keep_bets(self, bets: TrialBets) -> None:
+        """Called once for each folded trial, in the run's order."""
+
+    def keep_trial(self, trial: TrialSource, comparison: Comparison, *, exemplar: bool) -> None:
+        """Called for each folded trial; `exemplar` says that a finding names it as an example."""
+
+
+class Fold:
+    """Sequencers, ledger and keeper of one run."""
+
+    def __init__(self, ledger: Ledger, keeper: Keeper | None = None) -> None:
+        self._ledger = ledger
+        self._keeper = keeper
+        self._streams: dict[int, Sequencer] = {}
+        self._waiting: dict[tuple[int, int], tuple[Comparison, TrialSource]] = {}
+        self._rules_used: set[int] = set()
+        self._folded = 0
+
+    @property
+    def folded(self) -> int:
+        """Trials folded so far."""
+        return self._folded
+
+    @property
+    def rules_used(self) -> frozenset[int]:
+        """Indices of the rules that had an effect so far."""
+        return frozenset(self._rules_used)
+
+    def push(self, stream: int, bets: TrialBets, comparison: Comparison, trial: TrialSource) -> bool:
+        """Take a result; fold what is now in order. False where it came before, and counts for nothing."""
+        sequencer = self._sequencer(stream)
+        before = sequencer.duplicates
+        self._waiting.setdefault((stream, bets.seq), (comparison, trial))
+        released = sequencer.push(bets)
+        if sequencer.duplicates > before:
+            if not sequencer.waits_for(bets.seq):
+                self._waiting.pop((stream, bets.seq), None)
+            return False
+        self._rules_used.update(comparison.rules_used)
+        for each in released:
+            self._fold(stream, each)
+        return True
+
+    def missing(self, stream: int, seq: int) -> bool:
+        """A result will never come: its worker died. False where it had come before."""
+        sequencer = self._sequencer(stream)
+        before = sequencer.duplicates
+        for each in sequencer.missing(seq):
+            self._fold(stream, each)
+        return sequencer.duplicates == before
+
+    def close(self, stream: int, count: int) -> int:
+        """A stream of `count` trials is over; returns how many of them never came. Its number must not be used again."""
+        sequencer = self._sequencer(stream)
+        lost = sum(self.missing(stream, seq) for seq in range(sequencer.next_seq, count) if not sequencer.waits_for(seq))
+        del self._streams[stream]
+        return lost
+
+    def gaps(self) -> str:
+        """What is waited for, in words; empty where nothing is."""
+        for sequencer in self._streams.values():
+            if sequencer.waiting:
+                return f"{sequencer.waiting} trials wait for number {sequencer.next_seq}, which never came"
+        return ""
+
+    def snapshot(self) -> Snapshot:
+        """The ledger now."""
+        return self._ledger.snapshot()
+
+    def _sequencer(self, stream: int) -> Sequencer:
+        return self._streams.setdefault(stream, Sequencer())
+
+    def _fold(self, stream: int, bets: TrialBets) -> None:
+        comparison, trial = self._waiting.pop((stream, bets.seq))
+        if bets.seq != self._folded:
+            bets = msgspec.structs.replace(bets, seq=self._folded)
+        self._folded += 1
+        exemplar_of = self._ledger.fold(bets)
+        if self._keeper is not None:
+            self._keeper.keep_bets(bets)
+            self._keeper.keep_trial(trial, comparison, exemplar=bool(exemplar_of))

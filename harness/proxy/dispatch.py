@@ -1,0 +1,418 @@
+"""From a live exchange to a trial: what is skipped, what is shed, the coin, and the shadow exchanges.
+
+It starts when the client has its answer, decides before anything is sent and without looking at the arms, and hands
+over exactly one trial for each request it sends. What is done with a trial is not known here.
+"""
+
+import asyncio
+import hashlib
+import logging
+from collections.abc import Callable
+
+import msgspec
+
+from harness.core.clock import Clock, Ids, Rng
+from harness.core.http import SAFE_METHODS, header
+from harness.core.labels import Control, Design, Role, ShedReason, SkipReason
+from harness.core.limits import (
+    CAPTURE_BODY_BYTES_MAX,
+    ENDPOINTS_MAX,
+    OTHER_ENDPOINT,
+    SHADOW_BYTES_IN_FLIGHT_MAX,
+    SHADOW_TRIALS_IN_FLIGHT_MAX,
+    WARM_UP_REQUESTS,
+    WARM_UP_SECONDS,
+)
+from harness.core.outcomes import Tally
+from harness.core.values import Arm, Exchange, Request, Trial
+from harness.proxy.breaker import Breaker, BreakerOptions, BreakerState
+from harness.proxy.call import Call
+from harness.proxy.exclusions import Exclusions
+from harness.proxy.protection import Protection
+from harness.proxy.sampling import Sampler, parse_sample_key
+from harness.proxy.upstream import UpstreamPool
+from harness.proxy.wire import GUARD_HEADER
+
+_LOG = logging.getLogger(__name__)
+_GUARD = ((GUARD_HEADER, "1"),)
+
+
+class FaultLog:
+    """Reports errors that must not stop anything: the 1st, 2nd, 4th, 8th ... of each place. Never with values from traffic."""
+
+    def __init__(self) -> None:
+        self._counts: dict[str, int] = {}
+
+    def add(self, where: str, error: BaseException) -> None:
+        """Count an error; `where` is one of a few constants."""
+        count = self._counts.get(where, 0) + 1
+        self._counts[where] = count
+        if count & (count - 1) == 0:
+            _LOG.warning("%s failed with %s (occurrence %d)", where, type(error).__name__, count)
+
+
+class WarmUp:
+    """Whether an endpoint is still warming up: its first requests or seconds, whichever end first. Bounded by ENDPOINTS_MAX."""
+
+    def __init__(self, requests: int = WARM_UP_REQUESTS, seconds: float = WARM_UP_SECONDS) -> None:
+        self._requests = requests
+        self._nanoseconds = int(seconds * 1e9)
+        self._seen: dict[str, tuple[int, int]] = {}
+
+    def note(self, endpoint: str, now_ns: int) -> bool:
+        """Count a request; True while the endpoint warms up."""
+        seen = self._seen.get(endpoint)
+        if seen is None:
+            if len(self._seen) >= ENDPOINTS_MAX:
+                endpoint = OTHER_ENDPOINT
+            seen = self._seen.get(endpoint, (now_ns, 0))
+        first_ns, count = seen
+        if count > self._requests:
+            return False
+        self._seen[endpoint] = (first_ns, count + 1)
+        return count < self._requests and now_ns - first_ns < self._nanoseconds
+
+
+class SessionKeys:
+    """Which requests belong together: a keyed digest of the credentials they carry, empty without any."""
+
+    def __init__(self, key: bytes) -> None:
+        self._key = key[: hashlib.blake2b.MAX_KEY_SIZE]
+
+    def key_of(self, request: Request) -> str:
+        """Authorization where there is one, else the cookies."""
+        credential = header(request.headers, "authorization") or header(request.headers, "cookie")
+        if not credential:
+            return ""
+        return hashlib.blake2b(credential.encode("latin-1", "replace"), digest_size=8, key=self._key).hexdigest()
+
+
+class DispatchOptions(msgspec.Struct, frozen=True, kw_only=True):
+    """What the user may decide about mirroring."""
+
+    control: Control = Control.SECONDARY
+    """How `secondary` came about; without a secondary the trials say NONE."""
+    allow_writes: bool = False
+    """Mirror unsafe methods too: the targets have stores of their own."""
+    trials_in_flight_max: int = SHADOW_TRIALS_IN_FLIGHT_MAX
+    """Each sends one request to each shadow target, so no target has more than this many under way."""
+    bytes_in_flight_max: int = SHADOW_BYTES_IN_FLIGHT_MAX
+    shadow_rps_max: float | None = None
+    """Requests a second to each shadow target; None: no bound."""
+    breaker: BreakerOptions = BreakerOptions()
+    """One for each shadow target."""
+    sample: float = 100.0
+    """Percent of the requests that are mirrored."""
+    sample_key: str = ""
+    """`header:NAME`, `cookie:NAME` or `path:N`; see Sampler."""
+    exclude: tuple[str, ...] = ()
+    """Path templates that are never mirrored."""
+    default_exclusions: bool = True
+    """Whether DEFAULT_EXCLUSIONS are never mirrored."""
+
+
+class Naming(msgspec.Struct, frozen=True, kw_only=True):
+    """How trials are labelled: pure functions of a request, and where ids come from."""
+
+    endpoint_of: Callable[[Request], str]
+    entity_of: Callable[[Request], str]
+    ids: Ids
+    session_key: bytes = b""
+
+
+class Sink(msgspec.Struct, frozen=True, kw_only=True):
+    """Where trials go. `put` must not block.
+
+    `has_room` is asked once for each trial, with its endpoint and the body bytes it may come to hold, as the last thing
+    before it is sent. What was sent is always put, so at most `trials_in_flight_max` trials come after it turned False.
+    """
+
+    put: Callable[[Trial], None]
+    has_room: Callable[[str, int], bool]
+
+
+class Dispatcher:
+    """Decides about each completed live exchange, and sends its shadows.
+
+    Raises UsageError for a sample key or an exclusion that cannot be read.
+    """
+
+    def __init__(
+        self,
+        options: DispatchOptions,
+        *,
+        secondary: UpstreamPool | None,
+        candidate: UpstreamPool | None,
+        clock: Clock,
+        rng: Rng,
+        tally: Tally,
+        naming: Naming,
+        sink: Sink,
+        faults: FaultLog,
+    ) -> None:
+        self._options = options
+        pools = {role: pool for role, pool in ((Role.SECONDARY, secondary), (Role.CANDIDATE, candidate)) if pool is not None}
+        self._protection = Protection(pools, rps_max=options.shadow_rps_max, breaker=options.breaker)
+        lanes = tuple(_Lane(role, pool, self._protection.breakers.get(role)) for role, pool in pools.items())
+        self._orders = tuple((way, (Role.STABLE, *(lane.role for lane in way))) for way in (lanes, lanes[::-1])[: len(lanes)])
+        """The orders in which shadows are sent; the coin chooses. Empty without a shadow target."""
+        self._control = options.control if secondary is not None else Control.NONE
+        self._design = Design.NO_CONTROL if self._control is Control.NONE else Design.TWO_ARM
+        self._clock = clock
+        self._rng = rng
+        self._tally = tally
+        self._naming = naming
+        self._sessions = SessionKeys(naming.session_key)
+        self._sink = sink
+        self._faults = faults
+        self._warm_up = WarmUp()
+        self._exclusions = Exclusions(options.exclude, defaults=options.default_exclusions)
+        key = parse_sample_key(options.sample_key) if options.sample_key else None
+        self._sampler = Sampler(key, rng=rng, secret=naming.session_key)
+        self.mirror_percent = 100.0
+        self._under_way: set[_ShadowTrial] = set()
+        self._bytes = 0
+        self._seq = 0
+        self._stopping = False
+        self._idle = asyncio.Event()
+        self._idle.set()
+
+    @property
+    def in_flight(self) -> int:
+        """Trials whose shadows are under way."""
+        return len(self._under_way)
+
+    @property
+    def mirror_percent(self) -> float:
+        """How much of what `sample` takes is mirrored now: 100 all of it, 0 nothing. Setting it takes effect at once.
+
+        With a sample key a smaller percentage takes a part of what a larger one takes. Raises ValueError beyond 0 to 100.
+        """
+        return self._mirror_percent
+
+    @mirror_percent.setter
+    def mirror_percent(self, percent: float) -> None:
+        if not 0.0 <= percent <= 100.0:
+            raise ValueError(f"a percentage from 0 to 100 is expected, not {percent}")
+        self._mirror_percent = float(percent)
+        self._share = self._options.sample * self._mirror_percent / 1e4
+
+    @property
+    def breakers(self) -> dict[Role, BreakerState]:
+        """How the breaker of each shadow target stands; empty where none can open."""
+        return {role: breaker.state for role, breaker in self._protection.breakers.items()}
+
+    def offer(self, request: Request, stable: Exchange, starved: bool) -> None:
+        """A live exchange was completed. Never raises; the request gets its outcome here or when its trial was compared.
+
+        `starved`: the copy of the request is incomplete because the harness ran out of its bound on memory.
+        """
+        try:
+            outcome = self._skip(request) or self._shed_or_begin(request, stable, starved)
+            if outcome is None:
+                return
+            if isinstance(outcome, SkipReason):
+                self._tally.skipped(outcome)
+            else:
+                self._tally.shed(outcome)
+        except Exception as error:  # noqa: BLE001 - whatever fails here, the live path goes on
+            self._faults.add("mirroring", error)
+            self._tally.shed(ShedReason.FAULT)
+
+    async def stop(self, grace_s: float) -> None:
+        """Send nothing more, wait for the shadows under way, then give up what is left, counted as shed."""
+        self._stopping = True
+        try:
+            async with asyncio.timeout(grace_s):
+                await self._idle.wait()
+        except TimeoutError:
+            for trial in list(self._under_way):
+                trial.abort()
+                self._leave(trial)
+                self._tally.shed(ShedReason.SHUTDOWN)
+
+    def _skip(self, request: Request) -> SkipReason | None:
+        """Why a request is not mirrored whatever the load. The cheapest questions come first, the draw last."""
+        if header(request.headers, GUARD_HEADER) is not None:
+            return SkipReason.LOOP
+        if not self._orders:
+            return SkipReason.NO_SHADOW
+        if self._mirror_percent == 0.0:
+            return SkipReason.SWITCHED_OFF
+        if request.method == "TRACE" or (request.method not in SAFE_METHODS and not self._options.allow_writes):
+            return SkipReason.WRITE
+        if self._exclusions.exclude(request):
+            return SkipReason.EXCLUDED
+        if self._share < 1.0 and not self._sampler.takes(request, self._share):
+            return SkipReason.SAMPLED_OUT
+        return None
+
+    def _shed_or_begin(self, request: Request, stable: Exchange, starved: bool) -> SkipReason | ShedReason | None:
+        """Send the shadows, unless something speaks against it. Nothing looks at what the arms would answer."""
+        if self._stopping:
+            return ShedReason.SHUTDOWN
+        held = self._held_bytes(request, stable)
+        if starved or len(self._under_way) >= self._options.trials_in_flight_max or self._bytes + held > self._options.bytes_in_flight_max:
+            return ShedReason.IN_FLIGHT
+        if request.body.truncated:
+            return SkipReason.TRUNCATED_REQUEST
+        now_ns = self._clock.monotonic_ns()
+        shed = self._protection.refuses(now_ns)
+        if shed is not None:
+            return shed
+        endpoint = self._naming.endpoint_of(request)
+        if not self._sink.has_room(endpoint, held):
+            return ShedReason.QUEUE_FULL
+        self._begin(request, stable, endpoint, held, now_ns)
+        return None
+
+    def _held_bytes(self, request: Request, stable: Exchange) -> int:
+        """What the trial may come to hold: each arm is taken to answer as much as stable did."""
+        answer = 0 if stable.response is None else min(stable.response.body.size, CAPTURE_BODY_BYTES_MAX)
+        return len(request.body.data) + answer * (1 + len(self._orders))
+
+    def _begin(self, request: Request, stable: Exchange, endpoint: str, held: int, now_ns: int) -> None:
+        lanes, order = self._orders[len(self._orders) == 2 and self._rng.random() < 0.5]
+        shadow = _ShadowTrial(
+            request,
+            Arm(role=Role.STABLE, exchange=stable, intended_ns=stable.started_ns),
+            trial_id=self._naming.ids.next_id(),
+            endpoint=endpoint,
+            entity=self._naming.entity_of(request),
+            session=self._sessions.key_of(request),
+            order=order,
+            in_flight=len(self._under_way) + 1,
+            warm_up=self._warm_up.note(endpoint, now_ns),
+            held_bytes=held,
+            done=self._finish,
+        )
+        self._under_way.add(shadow)
+        self._idle.clear()
+        self._bytes += held
+        self._protection.sent(now_ns)
+        try:
+            for lane in lanes:
+                shadow.send(lane, self._clock.monotonic_ns())
+        except Exception:
+            shadow.abort()
+            self._leave(shadow)
+            raise
+
+    def _finish(self, shadow: "_ShadowTrial") -> None:
+        self._leave(shadow)
+        try:
+            self._sink.put(shadow.trial(self._seq, self._control, self._design))
+        except Exception as error:  # noqa: BLE001 - a broken consumer must not reach the sockets' callbacks
+            self._faults.add("the comparison queue", error)
+            self._tally.shed(ShedReason.FAULT)
+        else:
+            self._seq += 1
+
+    def _leave(self, shadow: "_ShadowTrial") -> None:
+        self._under_way.discard(shadow)
+        self._bytes -= shadow.held_bytes
+        if not self._under_way:
+            self._idle.set()
+
+
+class _Lane(msgspec.Struct, frozen=True):
+    """The way to one shadow target."""
+
+    role: Role
+    pool: UpstreamPool
+    breaker: Breaker | None
+
+
+class _ShadowTrial:
+    """A trial whose shadows are under way."""
+
+    __slots__ = (
+        "_calls",
+        "_done",
+        "_endpoint",
+        "_entity",
+        "_id",
+        "_in_flight",
+        "_order",
+        "_request",
+        "_session",
+        "_stable",
+        "_warm_up",
+        "arms",
+        "held_bytes",
+    )
+
+    def __init__(
+        self,
+        request: Request,
+        stable: Arm,
+        *,
+        trial_id: str,
+        endpoint: str,
+        entity: str,
+        session: str,
+        order: tuple[Role, ...],
+        in_flight: int,
+        warm_up: bool,
+        held_bytes: int,
+        done: Callable[["_ShadowTrial"], None],
+    ) -> None:
+        self._request = request
+        self._stable = stable
+        self._id = trial_id
+        self._endpoint = endpoint
+        self._entity = entity
+        self._session = session
+        self._order = order
+        self._in_flight = in_flight
+        self._warm_up = warm_up
+        self._done = done
+        self._calls: list[tuple[Call, _Lane, int]] = []
+        self.held_bytes = held_bytes
+        self.arms: dict[Role, Arm] = {}
+
+    def send(self, lane: _Lane, intended_ns: int) -> None:
+        """Send the request to one arm. Both arms get the same bytes, but for a Host that is rewritten."""
+        role, breaker = lane.role, lane.breaker
+        ticket = 0 if breaker is None else breaker.begin()
+
+        def answered(exchange: Exchange) -> None:
+            if breaker is not None:
+                breaker.end(ticket, exchange)
+            self.arms[role] = Arm(role=role, exchange=exchange, intended_ns=intended_ns)
+            if len(self.arms) == len(self._order) - 1:
+                self._done(self)
+
+        try:
+            call = lane.pool.submit(self._request, answered, extra=_GUARD)
+        except Exception:
+            if breaker is not None:
+                breaker.give_up(ticket)
+            raise
+        self._calls.append((call, lane, ticket))
+
+    def abort(self) -> None:
+        """Give the exchanges up; nothing more is heard of them."""
+        for call, lane, ticket in self._calls:
+            call.abort()
+            if lane.breaker is not None and lane.role not in self.arms:
+                lane.breaker.give_up(ticket)
+
+    def trial(self, seq: int, control: Control, design: Design) -> Trial:
+        """The whole of it, once every arm has answered."""
+        return Trial(
+            id=self._id,
+            seq=seq,
+            endpoint=self._endpoint,
+            request=self._request,
+            stable=self._stable,
+            secondary=self.arms.get(Role.SECONDARY),
+            candidate=self.arms.get(Role.CANDIDATE),
+            control=control,
+            design=design,
+            order=self._order,
+            session=self._session,
+            entity=self._entity,
+            in_flight=self._in_flight,
+            warm_up=self._warm_up,
+        )

@@ -1,0 +1,293 @@
+"""Exchanges with one target over a pool of connections of its own: streamed for the live path, buffered for shadows and replay.
+
+Network trouble is never an exception here: it is an exchange's TransportError. Which client waits, and why a request
+is sent, is not known here.
+"""
+
+import asyncio
+import ssl
+from collections import deque
+from collections.abc import Callable
+
+from harness.core.clock import Clock
+from harness.core.http import SAFE_METHODS
+from harness.core.labels import ErrorKind
+from harness.core.limits import UPSTREAM_IDLE_CONNECTIONS_MAX
+from harness.core.values import Exchange, Headers, Request, Response, TransportError
+from harness.proxy import wire
+from harness.proxy.address import HostRule, UpstreamAddress, tls_context
+from harness.proxy.call import AnswerReader, Call
+from harness.proxy.capture import BodyCapture
+from harness.proxy.connection import UpstreamConnection
+from harness.proxy.wire import AnswerHead, Framing
+
+IDLE_SECONDS_MAX = 15.0
+"""How long an idle connection is kept."""
+IDLE_SECONDS_MAX_UNSAFE = 1.0
+"""How long a connection may have been idle for a request that may not be sent twice: many servers close after a few seconds."""
+
+
+class UpstreamPool:
+    """Connections to one target, shared with nobody else. Belongs to the running event loop.
+
+    `exchange_timeout_s` bounds a buffered exchange as a whole, and the silence within a streamed one.
+    """
+
+    def __init__(
+        self,
+        target: UpstreamAddress,
+        *,
+        connect_timeout_s: float,
+        exchange_timeout_s: float,
+        clock: Clock,
+        host: HostRule = HostRule.REWRITE,
+        idle_connections_max: int = UPSTREAM_IDLE_CONNECTIONS_MAX,
+    ) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.clock = clock
+        self.exchange_timeout_s = exchange_timeout_s
+        self._target = target
+        self._host = host
+        self._connect_timeout_s = connect_timeout_s
+        self._idle_max = idle_connections_max
+        self._idle: deque[UpstreamConnection] = deque()
+        self._connections: set[UpstreamConnection] = set()
+        self._connecting: set[asyncio.Task[None]] = set()
+        self._calls: set[Call] = set()
+        self._tls = tls_context(target)
+        self._closed = False
+
+    @property
+    def target(self) -> UpstreamAddress:
+        """Where the exchanges go."""
+        return self._target
+
+    @property
+    def connections(self) -> int:
+        """Open connections, idle ones included."""
+        return len(self._connections)
+
+    @property
+    def idle(self) -> int:
+        """Connections kept for later."""
+        return len(self._idle)
+
+    def use_tls(self, context: ssl.SSLContext | None) -> None:
+        """TLS settings for connections opened from now on."""
+        self._tls = context
+
+    def host_for(self, authority: str) -> str:
+        """The Host header a request with `authority` gets."""
+        return self._target.authority if self._host is HostRule.REWRITE or not authority else authority
+
+    def target_for(self, target: str) -> str:
+        """The request target under the base path."""
+        return target if target == "*" else self._target.base_path + target
+
+    def call(self, method: str, head: bytes, reader: AnswerReader, *, bodiless: bool, total: bool = False, fresh: bool = False) -> Call:
+        """Begin an exchange. `bodiless`: no body will be written, or all of it is in `head`, so that it can be sent once more.
+
+        `fresh` asks for a connection that nothing was sent on before.
+        """
+        safe = method in SAFE_METHODS
+        call = Call(self, method, head, reader, total=total, retryable=safe and bodiless)
+        self._calls.add(call)
+        connection = None if fresh else self._take(IDLE_SECONDS_MAX if safe and bodiless else IDLE_SECONDS_MAX_UNSAFE)
+        if connection is None:
+            self.connect(call)
+        else:
+            call.attach(connection, reused=True)
+        return call
+
+    def submit(self, request: Request, done: Callable[[Exchange], None], *, extra: Headers = ()) -> Call:
+        """Send a whole request and hand the exchange to `done`, once, later, whatever happens. Raises UnsendableRequestError.
+
+        `extra` headers are put at the end. Interim answers are skipped, an Expect header is not sent.
+        """
+        wire.checked_request(request.method, request.target, request.headers)
+        sent, head = self._written(request, extra)
+        reader = _Collector(self.clock, sent, done)
+        call = self.call(request.method, head, reader, bodiless=True, total=True)
+        call.finish()
+        reader.call = call
+        return call
+
+    async def send(self, request: Request, *, extra: Headers = ()) -> Exchange:
+        """As `submit`, awaited. Cancelling it gives the exchange up."""
+        future: asyncio.Future[Exchange] = self.loop.create_future()
+        call = self.submit(request, lambda exchange: None if future.done() else future.set_result(exchange), extra=extra)
+        try:
+            return await future
+        finally:
+            call.abort()
+
+    async def close(self) -> None:
+        """Give up what is under way (its readers hear RESET) and close all connections."""
+        self._closed = True
+        for task in list(self._connecting):
+            task.cancel()
+        for call in list(self._calls):
+            call.fail(ErrorKind.RESET, "the harness closed the connection")
+        connections = list(self._connections)
+        for connection in connections:
+            connection.abort()
+        for connection in connections:
+            await connection.wait_closed()
+        self._idle.clear()
+        await asyncio.gather(*self._connecting, return_exceptions=True)
+
+    def connect(self, call: Call) -> None:
+        """Open a connection for this call, and attach it or fail it."""
+        if self._closed:
+            self.loop.call_soon(call.fail, ErrorKind.REFUSED, "the harness is stopping")
+            return
+        task = self.loop.create_task(self._open(call))
+        self._connecting.add(task)
+        task.add_done_callback(self._connecting.discard)
+
+    def give_back(self, connection: UpstreamConnection, *, keep: bool) -> None:
+        """A call is over."""
+        if keep and connection.reusable and not self._closed and self._idle_max:
+            connection.end()
+            if len(self._idle) >= self._idle_max:
+                self.forget(self._idle.popleft())
+            self._idle.append(connection)
+        else:
+            self.forget(connection)
+
+    def forget(self, connection: UpstreamConnection) -> None:
+        """Close a connection and know it no more."""
+        connection.abort()
+        self._connections.discard(connection)
+
+    def ended(self, call: Call) -> None:
+        """A call is over (called by the call)."""
+        self._calls.discard(call)
+
+    def _take(self, idle_s_max: float) -> UpstreamConnection | None:
+        """The connection used last, which is the least likely to have been closed by the target."""
+        now_s = self.loop.time()
+        while self._idle and (now_s - self._idle[0].idle_since_s > IDLE_SECONDS_MAX or not self._idle[0].reusable):
+            self.forget(self._idle.popleft())
+        while self._idle:
+            if now_s - self._idle[-1].idle_since_s > idle_s_max:
+                return None
+            connection = self._idle.pop()
+            if connection.reusable:
+                return connection
+            self.forget(connection)
+        return None
+
+    async def _open(self, call: Call) -> None:
+        def protocol() -> UpstreamConnection:
+            return UpstreamConnection(self.loop, self._connections.discard)
+
+        target = self._target
+        server_name = (target.server_name or target.host) if self._tls is not None else None
+        try:
+            async with asyncio.timeout(self._connect_timeout_s):
+                if target.unix_path:
+                    _, connection = await self.loop.create_unix_connection(protocol, target.unix_path)
+                else:
+                    _, connection = await self.loop.create_connection(
+                        protocol, target.host, target.port, ssl=self._tls, server_hostname=server_name
+                    )
+        except TimeoutError:
+            call.fail(ErrorKind.TIMEOUT, f"no connection to {target} within {self._connect_timeout_s:g} s")
+        except ssl.SSLError as error:
+            call.fail(ErrorKind.TLS, f"{target}: {getattr(error, 'verify_message', '') or error.reason or 'TLS failed'}")
+        except (OSError, UnicodeError) as error:
+            in_handshake = self._tls is not None and isinstance(error, ConnectionResetError | ConnectionAbortedError)
+            call.fail(
+                ErrorKind.TLS if in_handshake else ErrorKind.REFUSED,
+                f"{target}: {getattr(error, 'strerror', None) or type(error).__name__}",
+            )
+        else:
+            self._connections.add(connection)
+            if call.done or self._closed:
+                self.give_back(connection, keep=True)
+            else:
+                call.attach(connection, reused=False)
+
+    def _written(self, request: Request, extra: Headers) -> tuple[Request, bytes]:
+        """The request as this target gets it, and its bytes."""
+        data = request.body.data
+        names = {name.lower() for name, _ in request.headers}
+        if "transfer-encoding" in names:
+            framing, body = Framing.CHUNKED, wire.chunk(data) + wire.last_chunk()
+        elif data or "content-length" in names:
+            framing, body = Framing.LENGTH, data
+        else:
+            framing, body = Framing.NONE, b""
+        known = next((value for name, value in request.headers if name.lower() == "host"), "")
+        if request.host and known.lower() != request.host:
+            known = request.host  # the absolute form of a request target overrides Host (RFC 9112 3.2.2)
+        headers = wire.forwarded(
+            request.headers, framing=framing, length=len(data), host=self.host_for(known), dropped=frozenset({"expect"})
+        )
+        headers.extend(extra)
+        target = self.target_for(request.target)
+        sent = Request(method=request.method, target=target, headers=tuple(headers), body=request.body, host=request.host)
+        return sent, wire.request_bytes(request.method, target, headers) + body
+
+
+class _Collector:
+    """Reads a whole answer into an Exchange."""
+
+    __slots__ = ("_body", "_clock", "_done", "_first_byte_ns", "_head", "_sent", "call")
+
+    def __init__(self, clock: Clock, sent: Request, done: Callable[[Exchange], None]) -> None:
+        self._clock = clock
+        self._sent = sent
+        self._done = done
+        self._body = BodyCapture()
+        self._head: AnswerHead | None = None
+        self._first_byte_ns = 0
+        self.call: Call | None = None
+
+    def answer_interim(self, head: AnswerHead) -> None:
+        """Skipped: only the final answer is compared."""
+
+    def answer_head(self, head: AnswerHead) -> None:
+        self._head = head
+        self._first_byte_ns = self._clock.monotonic_ns()
+
+    def answer_body(self, data: bytes) -> None:
+        self._body.add(data)
+
+    def answer_end(self, trailers: Headers) -> None:
+        head = self._head
+        assert head is not None
+        response = Response(status=head.status, headers=head.headers, body=self._body.body(), reason=head.reason, trailers=trailers)
+        self._finish(response, None)
+
+    def answer_failed(self, error: TransportError) -> None:
+        self._finish(None, error)
+
+    def answer_read(self) -> None:
+        """Nothing to pass on."""
+
+    def answer_switched(self, rest: bytes) -> None:
+        """Cannot happen: a buffered exchange does not ask for a switch."""
+
+    def answer_raw(self, data: bytes) -> None:
+        """Cannot happen, as above."""
+
+    def request_full(self) -> None:
+        """The request is in memory whole already."""
+
+    def request_drained(self) -> None:
+        """As above."""
+
+    def _finish(self, response: Response | None, error: TransportError | None) -> None:
+        assert self.call is not None
+        self._done(
+            Exchange(
+                request=self._sent,
+                response=response,
+                error=error,
+                started_ns=self.call.started_ns,
+                first_byte_ns=self._first_byte_ns,
+                ended_ns=self._clock.monotonic_ns(),
+            )
+        )

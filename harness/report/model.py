@@ -1,0 +1,332 @@
+"""The values of report.json, written and read. Owns the contract; knows no file, clock or page.
+
+Everything that reads a finished run (HTML, JUnit, Markdown, terminal) reads a `Report`, so they cannot disagree.
+"""
+
+from typing import Final
+
+import msgspec
+
+from harness.core.canon import RuleAction
+from harness.core.errors import SetupError
+from harness.core.labels import (
+    Aspect,
+    Control,
+    FindingClass,
+    Kind,
+    RefusedReason,
+    Role,
+    RunMode,
+    Severity,
+    ShedReason,
+    SkipReason,
+    VerdictState,
+)
+from harness.evidence.snapshot import Blocking, Bound, Interval, Reason, TargetLatency
+from harness.report.text import clean
+
+SCHEMA: Final = "shadowdiff-report-1"
+"""Value of the key `schema`. The number changes only when a key changes its meaning or goes."""
+
+
+class TargetFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A target as it took part in the run."""
+
+    address: str
+    """Base URL, without credentials."""
+    command: str | None = None
+    """The command that started it, where the harness did."""
+
+
+class CaptureFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """A capture that was replayed."""
+
+    file: str
+    format: str
+    entries: int
+    digest: str = ""
+    """SHA-256 of the file, in hex."""
+
+
+class Provenance(msgspec.Struct, frozen=True, kw_only=True):
+    """What went into the run besides traffic, so that it can be repeated."""
+
+    command_line: str = ""
+    captures: tuple[CaptureFacts, ...] = ()
+    comparators: dict[str, str] = {}
+    """Name to version."""
+    formats: dict[str, str] = {}
+    """Name to version."""
+    python: str = ""
+    platform: str = ""
+
+
+class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Which run this is."""
+
+    id: str
+    started: str
+    """ISO 8601, UTC."""
+    seconds: float
+    mode: RunMode
+    targets: dict[Role, TargetFacts]
+    build: str = ""
+    """What the candidate is called by those who ask for its verdict."""
+    seed: int | None = None
+    version: str = ""
+    """Of the harness."""
+    provenance: Provenance = Provenance()
+
+
+class PolicyFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The policy the run was judged by."""
+
+    name: str
+    digest: str
+    """SHA-256 over all its numbers, in hex."""
+    preset: str
+    alpha: float
+    beta: float
+    delta: float
+
+
+class RequestTotals(msgspec.Struct, frozen=True, kw_only=True):
+    """Where every request went: requests = compared + shed + skipped + refused."""
+
+    requests: int
+    compared: int
+    diverged: int
+    shed: dict[ShedReason, int] = {}
+    skipped: dict[SkipReason, int] = {}
+    refused: dict[RefusedReason, int] = {}
+
+
+class BodyView(msgspec.Struct, frozen=True, kw_only=True):
+    """What a report shows of a body: canonical lines around the first difference, bounded."""
+
+    text: str = ""
+    first_line: int = 1
+    """Number of the first line shown, counted from 1."""
+    cut: bool = False
+    """Whether lines before or after it, or the ends of long lines, are not shown."""
+    size: int = 0
+    """Bytes as received."""
+    note: str = ""
+    """Why there is no text (binary, unreadable coding), or what was done to show it."""
+
+
+class RequestView(msgspec.Struct, frozen=True, kw_only=True):
+    """A request as shown: redacted and bounded."""
+
+    method: str
+    target: str
+    host: str = ""
+    headers: tuple[tuple[str, str], ...] = ()
+    body: BodyView = BodyView()
+
+
+class AnswerView(msgspec.Struct, frozen=True, kw_only=True):
+    """An answer as shown: redacted and bounded; `error` where none came."""
+
+    status: int | None = None
+    headers: tuple[tuple[str, str], ...] = ()
+    body: BodyView = BodyView()
+    error: str | None = None
+    latency_ms: float | None = None
+
+
+class Exemplar(msgspec.Struct, frozen=True, kw_only=True):
+    """One trial that shows a finding. Built from a redacted trial only."""
+
+    finding: str
+    trial_id: str
+    request: RequestView
+    stable: AnswerView
+    candidate: AnswerView | None = None
+    secondary: AnswerView | None = None
+    where: str = ""
+    """The concrete place (`$.items[3].price`)."""
+    explanation: str = ""
+    """What differs, for people: a sentence, and lines about the place where there is more to say."""
+    command: str = ""
+    """Shell snippet that sends the request to both builds and compares the answers."""
+
+
+class FindingView(msgspec.Struct, frozen=True, kw_only=True):
+    """One hypothesis with its evidence and examples."""
+
+    id: str
+    endpoint: str
+    aspect: Aspect
+    path: str
+    kind: Kind
+    finding_class: FindingClass = msgspec.field(name="class")
+    severity: Severity
+    compared: int
+    diverged: int
+    control_diverged: int
+    log10_e: float
+    log10_threshold: float
+    rate: float
+    interval: Interval
+    slice: str | None = None
+    """The part of the traffic it is confined to, where one is known."""
+    root: str | None = None
+    """Id of the finding that this one follows from, where it does."""
+    decided_at: int | None = None
+    decided_pass: int | None = None
+    confirmed: int = 0
+    repeats: int = 0
+    more_requests: int | None = None
+    log10_confirmation: float = 0.0
+    """Evidence from repeating one request of it from fresh state; what named it where `log10_e` is below the threshold."""
+    followers: int = 0
+    """Those of `diverged` that follow from an earlier divergence of their session."""
+    noisy: bool = False
+    """The control differs here too often for a claim about this place."""
+    exemplars: tuple[Exemplar, ...] = ()
+
+
+class LatencyView(msgspec.Struct, frozen=True, kw_only=True):
+    """Latency of one endpoint."""
+
+    targets: dict[Role, TargetLatency] = {}
+    ratio: float | None = None
+    """Median of the paired ratios, candidate over control."""
+    interval: Interval | None = None
+    """Of the ratio."""
+    gates: bool = False
+    """Whether there was enough of it to decide anything."""
+
+
+class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
+    """One endpoint's counts."""
+
+    endpoint: str
+    compared: int
+    diverged: int
+    bound: float | None = None
+    latency: LatencyView = LatencyView()
+    statuses: dict[Role, dict[str, int]] = {}
+
+
+class RuleView(msgspec.Struct, frozen=True, kw_only=True):
+    """A rule of the configuration, and whether it ever had an effect."""
+
+    index: int
+    action: RuleAction
+    endpoint: str
+    aspect: Aspect
+    path: str
+    why: str = ""
+    used: bool = True
+
+
+class Blind(msgspec.Struct, frozen=True, kw_only=True):
+    """Something that could not be seen or kept."""
+
+    what: str
+    count: int | None = None
+
+
+class Coverage(msgspec.Struct, frozen=True, kw_only=True):
+    """What the traffic exercised."""
+
+    endpoints: int
+    methods: dict[str, int]
+    """Compared trials by method."""
+    status_classes: dict[str, int]
+    """Stable's answers by status class."""
+    vacuous: dict[str, str] = {}
+    """Endpoints that only looked exercised, with the reason code."""
+    thin: tuple[str, ...] = ()
+    """Endpoints with too few requests for a claim of their own."""
+    not_compared: tuple[str, ...] = ()
+    """Endpoints that were seen and never compared."""
+
+
+class SettingUsed(msgspec.Struct, frozen=True, kw_only=True):
+    """One setting and where its value came from."""
+
+    key: str
+    value: str
+    source: str
+
+
+class Report(msgspec.Struct, frozen=True, kw_only=True):
+    """The whole of report.json."""
+
+    schema: str
+    """Which contract this is."""
+    verdict: VerdictState | None
+    """`pass`, `fail` or `inconclusive`; null for a replay, which judges nothing."""
+    reasons: tuple[Reason, ...]
+    """Why, each with a code, a message, the finding it is about and a next step; the first is the headline."""
+    run: RunFacts
+    """Which run: id, start, seconds, mode, targets, build, seed, version, and what was replayed with what."""
+    policy: PolicyFacts
+    """The policy it was judged by."""
+    control: Control
+    """What told noise from divergence."""
+    totals: RequestTotals
+    """Where every request went."""
+    errors: dict[Role, int]
+    """Transport errors and time-outs by target; they are outcomes of compared requests, so informational."""
+    passes: int
+    """How often the capture was sent."""
+    bound: Bound | None
+    """What a pass claims, as numbers and a sentence; null where nothing is claimed."""
+    endpoints: tuple[EndpointView, ...]
+    """Counts, statuses and latency of each endpoint."""
+    findings: tuple[FindingView, ...]
+    """Divergences and undecided differences, gravest first, with exemplars."""
+    noise: tuple[FindingView, ...]
+    """Places in which the control differs as well; set aside."""
+    rules: tuple[RuleView, ...]
+    """The rules of the configuration."""
+    unused_rules: tuple[RuleView, ...]
+    """Those of them that matched nothing."""
+    blocking: tuple[Blocking, ...]
+    """What keeps a verdict from being reached, and about how many more requests it needs."""
+    blind: tuple[Blind, ...]
+    """What could not be seen or kept."""
+    coverage: Coverage
+    """What the traffic exercised."""
+    settings: tuple[SettingUsed, ...] = ()
+    """The settings used and where each came from; secrets redacted."""
+
+
+def encode_report(report: Report) -> bytes:
+    """report.json: UTF-8, indented, ending in a newline."""
+    return msgspec.json.format(msgspec.json.encode(report), indent=2) + b"\n"
+
+
+def decode_report(data: bytes, *, where: str = "report.json") -> Report:
+    """The opposite of `encode_report`; keys unknown to this version are passed over.
+
+    Raises SetupError for another schema or anything that is not a report.
+    """
+    try:
+        schema = msgspec.json.decode(data, type=_SchemaOnly).schema
+    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+        raise SetupError(f"not a report: {error}", where=where, fix="give a run directory or report.json of shadowdiff") from error
+    if schema != SCHEMA:
+        raise SetupError(
+            f"report schema {clean(schema)!r} cannot be read here; {SCHEMA!r} can",
+            where=where,
+            fix="use the version of shadowdiff that wrote it, or a newer one",
+        )
+    try:
+        return msgspec.json.decode(data, type=Report)
+    except msgspec.ValidationError as error:
+        raise SetupError(f"damaged report: {error}", where=where, fix="restore the file, or run it again") from error
+
+
+class _SchemaOnly(msgspec.Struct):
+    schema: str
+    """Which contract this is."""
+
+
+def findings_of(report: Report, finding_class: FindingClass) -> list[FindingView]:
+    """The report's findings of one class, gravest first."""
+    return [finding for finding in report.findings if finding.finding_class is finding_class]

@@ -1,0 +1,310 @@
+"""The run directory: what a run leaves on disk, written so that a full disk loses storage and never the run.
+
+    run.json            facts, settings, versions, counts; integer format version
+    bets.msgpack        one frame for each trial's bets, in the sequencer's order
+    trials.msgpack.zst  kept trials with their comparison, redacted before they come near a file
+    report.json ...     whole files, replaced in one step
+
+It knows nothing of what the bets mean. Directories are 0700 and files 0600.
+"""
+
+import contextlib
+import re
+from collections.abc import Callable, Iterator
+from enum import StrEnum
+from pathlib import Path
+from typing import Final, TypeVar
+
+import msgspec
+import zstandard
+
+from harness.core.errors import SetupError
+from harness.core.limits import STORE_FRAME_BYTES_MAX, STORED_BYTES_MAX, STORED_TRIALS_MAX
+from harness.core.values import Comparison, Trial
+from harness.frames import FrameReader, FrameWriter, Sink, new_file, write_whole
+
+FORMAT_VERSION: Final = 1
+RUN_FILE, BETS_FILE, TRIALS_FILE = "run.json", "bets.msgpack", "trials.msgpack.zst"
+EXEMPLAR_SHARE: Final = 0.25
+"""Part of the store's bounds that only exemplars may use."""
+MAGIC: Final = {BETS_FILE: b"shadowdiff bets 1\n", TRIALS_FILE: b"shadowdiff trials 1\n"}
+
+_RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
+_PRIVATE_DIRECTORY: Final = 0o700
+
+
+_Fact = TypeVar("_Fact")
+
+
+class Keep(StrEnum):
+    """Which trials are kept with their bodies."""
+
+    LEDGER = "ledger"
+    """None: bets only."""
+    DIVERGED = "diverged"
+    """Those in which some pair differs."""
+    ALL = "all"
+
+
+class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
+    """run.json."""
+
+    format_version: int = FORMAT_VERSION
+    id: str
+    version: str = ""
+    """Of the harness."""
+    facts: dict[str, msgspec.Raw] = {}
+    """What the wiring knows of the run, as JSON values by name."""
+    settings: tuple[tuple[str, str, str], ...] = ()
+    """Key, value, source; secrets redacted."""
+    comparators: dict[str, str] = {}
+    """Name to version."""
+    formats: dict[str, str] = {}
+    """Name to version."""
+    keep: Keep = Keep.DIVERGED
+    finished: bool = False
+    bets: int = 0
+    bets_lost: int = 0
+    trials: int = 0
+    trials_lost: int = 0
+    trials_beyond_bound: int = 0
+
+
+class StoredTrial(msgspec.Struct, frozen=True):
+    """One frame of the trials file."""
+
+    trial: Trial
+    comparison: Comparison
+
+
+class RunStore:
+    """Writes one run directory. Belongs to one thread at a time (the pipeline's, then whoever closes it)."""
+
+    def __init__(self, path: Path, record: RunRecord, redact: Callable[[Trial], Trial], bets: Sink, trials: Sink) -> None:
+        self.path = path
+        self._record = record
+        self._redact = redact
+        self._bets = FrameWriter(bets, MAGIC[BETS_FILE], prefix_only=True)
+        self._trials = FrameWriter(trials, MAGIC[TRIALS_FILE], prefix_only=False)
+        self._squeeze = zstandard.ZstdCompressor(level=3)
+        self._bytes_kept = 0
+        self._kept = 0
+        self._beyond = 0
+        self._files_lost: list[str] = []
+
+    @classmethod
+    def create(
+        cls,
+        base: Path,
+        record: RunRecord,
+        *,
+        redact: Callable[[Trial], Trial],
+        opener: Callable[[Path], Sink] = new_file,
+    ) -> "RunStore":
+        """Makes `base/<run id>`. Raises SetupError where that cannot be done or the directory is there already.
+
+        `redact` is applied to every trial before it is written. `opener` makes a new file.
+        """
+        if not _RUN_ID.match(record.id):
+            raise SetupError(f"not a run id: {record.id!r}", fix="use letters, digits, dot, dash and underscore")
+        path = base / record.id
+        try:
+            base.mkdir(parents=True, exist_ok=True)
+            path.mkdir(mode=_PRIVATE_DIRECTORY)
+            path.chmod(_PRIVATE_DIRECTORY)
+            store = cls(path, record, redact, opener(path / BETS_FILE), opener(path / TRIALS_FILE))
+        except FileExistsError as error:
+            raise SetupError("the run directory is there already", where=str(path), fix="give another --out") from error
+        except OSError as error:
+            raise SetupError(
+                f"cannot make the run directory: {error.strerror}", where=str(path), fix="give an --out that can be written to"
+            ) from error
+        store._write_record()
+        return store
+
+    @staticmethod
+    def open(path: Path) -> "StoredRun":
+        """A run that was written before. Raises SetupError where it is none."""
+        return StoredRun.open(path)
+
+    @property
+    def record(self) -> RunRecord:
+        """run.json as it stands."""
+        return self._record
+
+    def add_fact(self, name: str, value: object) -> None:
+        """Puts a value (anything msgspec writes as JSON) into run.json under `facts`."""
+        facts = {**self._record.facts, name: msgspec.Raw(msgspec.json.encode(value))}
+        self._record = msgspec.structs.replace(self._record, facts=facts)
+        self._write_record()
+
+    def kept(self) -> Iterator["StoredTrial"]:
+        """The trials kept so far, redacted, read back from disk."""
+        self._trials.flush()
+        return read_trials(FrameReader(self.path / TRIALS_FILE, MAGIC[TRIALS_FILE]))
+
+    def append_bets(self, data: bytes) -> None:
+        """Keeps one trial's bets. Call it in the sequencer's order."""
+        self._bets.append(data)
+
+    def keep_bets(self, bets: msgspec.Struct) -> None:
+        """The same for bets as a value: MessagePack, as msgspec writes it."""
+        self.append_bets(msgspec.msgpack.encode(bets))
+
+    def wants(self, comparison: Comparison, *, exemplar: bool = False) -> bool:
+        """Whether `keep` asks for a trial with this comparison; the bounds are another matter."""
+        differs = bool(comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate)
+        return self._record.keep is Keep.ALL or (self._record.keep is Keep.DIVERGED and (differs or exemplar))
+
+    def keep_trial(self, trial: Trial, comparison: Comparison, *, exemplar: bool = False) -> bool:
+        """Keeps a trial, where `keep` and the bounds allow it; what a bound keeps out is counted.
+
+        The trial is redacted here; the comparison, whose values depend on their paths, must be already.
+        The last part of the bounds is reserved for exemplars, so that late findings still have theirs.
+        """
+        if not self.wants(comparison, exemplar=exemplar):
+            return False
+        share = 1.0 if exemplar else 1.0 - EXEMPLAR_SHARE
+        if self._kept >= STORED_TRIALS_MAX * share or self._bytes_kept >= STORED_BYTES_MAX * share:
+            self._beyond += 1
+            return False
+        stored = StoredTrial(self._redact(trial), comparison)
+        payload = self._squeeze.compress(msgspec.msgpack.encode(stored))
+        if self._bytes_kept + len(payload) > STORED_BYTES_MAX:
+            self._beyond += 1
+            return False
+        if not self._trials.append(payload):
+            return False
+        self._kept += 1
+        self._bytes_kept += len(payload)
+        return True
+
+    def write_file(self, name: str, data: bytes) -> Path | None:
+        """A whole file, written beside its place and moved there in one step. None where that failed (counted)."""
+        target = self.path / name
+        try:
+            write_whole(target, data)
+        except OSError:
+            self._files_lost.append(name)
+            return None
+        return target
+
+    def blind(self) -> list[tuple[str, int]]:
+        """What could not be kept, in words, with counts; empty where all was."""
+        found = [
+            ("bets that could not be written: this run cannot be judged again in full", self._bets.lost),
+            ("diverged trials that could not be written", self._trials.lost),
+            ("trials beyond the bound of what a run keeps", self._beyond),
+            *((f"{name} could not be written", 1) for name in self._files_lost),
+        ]
+        return [(what, count) for what, count in found if count]
+
+    def flush(self) -> None:
+        """Brings everything to disk that waits."""
+        self._bets.flush()
+        self._trials.flush()
+
+    def close(self, *, finished: bool = True) -> None:
+        """Flushes, writes run.json with the final counts, and closes. Never raises for a failing disk."""
+        self._bets.close()
+        self._trials.close()
+        self._record = msgspec.structs.replace(
+            self._record,
+            finished=finished,
+            bets=self._bets.written,
+            bets_lost=self._bets.lost,
+            trials=self._trials.written,
+            trials_lost=self._trials.lost,
+            trials_beyond_bound=self._beyond,
+        )
+        self._write_record()
+
+    def discard(self) -> None:
+        """Closes, and removes the run directory where nothing but the store's own files is in it: a run that never began."""
+        self._bets.close()
+        self._trials.close()
+        with contextlib.suppress(OSError):
+            for name in (BETS_FILE, TRIALS_FILE, RUN_FILE):
+                (self.path / name).unlink(missing_ok=True)
+            self.path.rmdir()
+
+    def _write_record(self) -> None:
+        self.write_file(RUN_FILE, msgspec.json.format(msgspec.json.encode(self._record), indent=2) + b"\n")
+
+
+def read_trials(reader: FrameReader) -> Iterator[StoredTrial]:
+    """The trials of a file. Raises SetupError for damage; a truncated tail ends it."""
+    expand = zstandard.ZstdDecompressor()
+    for payload in reader:
+        try:
+            data = expand.decompress(payload, max_output_size=STORE_FRAME_BYTES_MAX)
+            yield msgspec.msgpack.decode(data, type=StoredTrial)
+        except (zstandard.ZstdError, msgspec.MsgspecError, MemoryError) as error:
+            raise SetupError(f"trial {reader.frames - 1} is damaged: {error}", where=str(reader.path), fix="run it again") from error
+
+
+class StoredRun:
+    """A run directory, read."""
+
+    def __init__(self, path: Path, record: RunRecord) -> None:
+        self.path = path
+        self.record = record
+        self.bets_reader = FrameReader(path / BETS_FILE, MAGIC[BETS_FILE])
+        self.trials_reader = FrameReader(path / TRIALS_FILE, MAGIC[TRIALS_FILE])
+
+    @classmethod
+    def open(cls, path: Path) -> "StoredRun":
+        """Reads run.json. Raises SetupError for another version, damage, or a directory that is no run."""
+        file = path / RUN_FILE
+        try:
+            data = file.read_bytes()
+        except OSError as error:
+            raise SetupError(
+                f"not a run directory: {error.strerror}", where=str(file), fix="give the directory that a run printed"
+            ) from error
+        try:
+            version = msgspec.json.decode(data, type=_VersionOnly).format_version
+            if version != FORMAT_VERSION:
+                raise SetupError(
+                    f"run format {version} cannot be read here; {FORMAT_VERSION} can",
+                    where=str(file),
+                    fix="use the shadowdiff that wrote it",
+                )
+            return cls(path, msgspec.json.decode(data, type=RunRecord))
+        except msgspec.MsgspecError as error:
+            raise SetupError(f"damaged: {error}", where=str(file), fix="run it again") from error
+
+    def bets(self) -> Iterator[bytes]:
+        """Each trial's bets in order, as they were handed in. A truncated tail ends it; see `blind`."""
+        return iter(self.bets_reader)
+
+    def trials(self) -> Iterator[StoredTrial]:
+        """The kept trials, redacted. Raises SetupError for damage."""
+        return read_trials(self.trials_reader)
+
+    def fact(self, name: str, kind: type[_Fact]) -> _Fact:
+        """A value of `facts`. Raises SetupError where it is missing or of another shape."""
+        where = str(self.path / RUN_FILE)
+        if name not in self.record.facts:
+            raise SetupError(f"the run has no {name}: it ended before they were written", where=where, fix="run it again")
+        try:
+            return msgspec.json.decode(self.record.facts[name], type=kind)
+        except msgspec.MsgspecError as error:
+            raise SetupError(f"damaged {name}: {error}", where=where, fix="run it again") from error
+
+    def blind(self) -> list[tuple[str, int]]:
+        """What this run cannot tell any more, after reading: losses counted when writing, and truncated tails."""
+        record = self.record
+        found = [
+            ("bets that could not be written", record.bets_lost),
+            ("diverged trials that could not be written", record.trials_lost),
+            ("trials beyond the bound of what a run keeps", record.trials_beyond_bound),
+            (f"bytes of a truncated tail of {BETS_FILE}", self.bets_reader.truncated_bytes),
+            (f"bytes of a truncated tail of {TRIALS_FILE}", self.trials_reader.truncated_bytes),
+            ("run.json was not finished: the run ended early", int(not record.finished)),
+        ]
+        return [(what, count) for what, count in found if count]
+
+
+class _VersionOnly(msgspec.Struct):
+    format_version: int

@@ -1,0 +1,60 @@
+"""What the run directory gets of each trial: bets always, trials as it keeps them, nothing unredacted."""
+
+from pathlib import Path
+
+import msgspec
+
+from comparators.plan import build_plan
+from comparators.registry import load_comparators
+from comparators.trial import compare_trial
+from harness.app.keeper import StoreKeeper
+from harness.app.parts import redactor_of
+from harness.core.values import Trial
+from harness.evidence.bets import TrialBets, bets_of
+from harness.report.redacted import redact_trial
+from harness.settings.schema import RedactSettings
+from harness.store import Keep, RunRecord, RunStore, StoredRun, StoredTrial
+from tests.app.support import trial
+
+PLAN = build_plan((), load_comparators())
+
+
+def kept(base: Path, keep: Keep, *trials: Trial, exemplars: tuple[str, ...] = ()) -> tuple[list[TrialBets], list[StoredTrial]]:
+    redactor = redactor_of(RedactSettings())
+    store = RunStore.create(base, RunRecord(id="run", keep=keep), redact=lambda one: redact_trial(redactor, one))
+    keeper = StoreKeeper(store, redactor)
+    for one in trials:
+        comparison = compare_trial(one, PLAN)
+        keeper.keep_bets(bets_of(one, comparison))
+        keeper.keep_trial(one, comparison, exemplar=one.id in exemplars)
+    store.close()
+    stored = StoredRun.open(base / "run")
+    return [msgspec.msgpack.decode(frame, type=TrialBets) for frame in stored.bets()], list(stored.trials())
+
+
+def test_bets_are_always_kept_and_trials_as_told(tmp_path: Path) -> None:
+    equal, other = trial(0), trial(1, candidate=b'{"price":11}')
+    for keep, expected in ((Keep.LEDGER, []), (Keep.DIVERGED, ["t1"]), (Keep.ALL, ["t0", "t1"])):
+        bets, trials = kept(tmp_path / keep, keep, equal, other)
+        assert [one.trial for one in bets] == ["t0", "t1"]
+        assert [one.trial.id for one in trials] == expected
+
+
+def test_an_exemplar_is_kept_though_nothing_differs_in_it(tmp_path: Path) -> None:
+    _, trials = kept(tmp_path, Keep.DIVERGED, trial(0), trial(1), exemplars=("t1",))
+    assert [one.trial.id for one in trials] == ["t1"]
+
+
+def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
+    secrets = b'{"password":"hunter2-and-more","price":10}', b'{"password":"correct-horse-battery","price":10}'
+    one = trial(0, candidate=secrets[0])
+    stable = msgspec.structs.replace(one.stable, exchange=msgspec.structs.replace(trial(0, candidate=secrets[1]).candidate.exchange))  # type: ignore[union-attr]
+    bets, trials = kept(tmp_path, Keep.DIVERGED, msgspec.structs.replace(one, stable=stable))
+    assert len(bets) == len(trials) == 1
+    assert trials[0].comparison.stable_candidate, "that they differ is known"
+    shown = [difference.left for difference in trials[0].comparison.stable_candidate if difference.path == "$.password"]
+    assert shown
+    assert all(str(value).startswith("redacted") for value in shown)
+    stored = msgspec.msgpack.encode(trials) + (tmp_path / "run" / "bets.msgpack").read_bytes()
+    assert b"hunter2" not in stored
+    assert b"correct-horse" not in stored

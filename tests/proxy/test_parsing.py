@@ -1,0 +1,163 @@
+"""The parsers told in pieces, and the differences between a whole and a split input."""
+
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.core.labels import ErrorKind
+from harness.core.values import Headers
+from harness.proxy.parsing import AnswerParser, RequestParser
+from harness.proxy.wire import AnswerHead, BrokenAnswer, Refused, RequestHead
+
+
+@dataclass
+class Told:
+    """Writes down what a parser tells, bodies joined."""
+
+    events: list[object] = field(default_factory=list)
+
+    def _body(self, data: bytes) -> None:
+        if self.events and isinstance(self.events[-1], bytes):
+            data = self.events.pop() + data  # type: ignore[operator]
+        self.events.append(data)
+
+    def request_head(self, head: RequestHead) -> None:
+        self.events.append(head)
+
+    def request_body(self, data: bytes) -> None:
+        self._body(data)
+
+    def request_end(self, trailers: Headers) -> None:
+        self.events.append(("end", trailers))
+
+    def answer_interim(self, head: AnswerHead) -> None:
+        self.events.append(("interim", head.status))
+
+    def answer_head(self, head: AnswerHead) -> None:
+        self.events.append(head)
+
+    def answer_body(self, data: bytes) -> None:
+        self._body(data)
+
+    def answer_end(self, trailers: Headers) -> None:
+        self.events.append(("end", trailers))
+
+
+REQUESTS = (
+    b"\r\nGET /a HTTP/1.1\r\nHost: h\r\nX-Empty:\r\nX-Pad: b  \r\n\r\n"
+    b"POST / HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n2;x=y\r\nde\r\n0\r\nX-T: 1\r\nX-U:\r\n\r\n"
+    b"POST / HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: h2c\r\nContent-Length: 4\r\n\r\nwxyz"
+    b"GET /ws HTTP/1.1\r\nHost: h\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\nGET /held HTTP/1.1\r\nHost: h\r\n\r\n"
+)
+ANSWER = (
+    b"HTTP/1.1 103 Hints\r\nLink: a\r\n\r\nHTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n1\r\nd\r\n0\r\nX-T: 1\r\n\r\n"
+)
+
+
+def split(raw: bytes, cuts: list[int]) -> list[bytes]:
+    return [raw[a:b] for a, b in zip([0, *cuts], [*cuts, len(raw)], strict=True)]
+
+
+def told_of_requests(pieces: list[bytes]) -> tuple[list[object], bytes]:
+    told = Told()
+    parser = RequestParser(told)
+    for piece in pieces:
+        parser.feed(piece)
+    return told.events, parser.release()
+
+
+@given(st.lists(st.integers(0, len(REQUESTS)), max_size=20).map(sorted))
+def test_requests_are_the_same_however_split(cuts: list[int]) -> None:
+    assert told_of_requests(split(REQUESTS, cuts)) == told_of_requests([REQUESTS])
+
+
+def test_requests_byte_by_byte_and_what_they_are() -> None:
+    events, held = told_of_requests([REQUESTS[i : i + 1] for i in range(len(REQUESTS))])
+    assert (events, held) == told_of_requests([REQUESTS])
+    heads = [event for event in events if isinstance(event, RequestHead)]
+    assert [head.target for head in heads] == ["/a", "/", "/", "/ws"]
+    assert heads[0].headers == (("Host", "h"), ("X-Empty", ""), ("X-Pad", "b"))
+    assert [event for event in events if isinstance(event, bytes)] == [b"abcde", b"wxyz"]
+    assert ("end", (("X-T", "1"), ("X-U", ""))) in events
+    assert held == b"GET /held HTTP/1.1\r\nHost: h\r\n\r\n"
+
+
+def test_held_bytes_can_be_read_after_all() -> None:
+    told = Told()
+    parser = RequestParser(told)
+    parser.feed(REQUESTS)
+    held = parser.release()
+    parser.feed(held)
+    assert held
+    assert not parser.holding
+    assert isinstance(told.events[-2], RequestHead)
+    assert told.events[-2].target == "/held"
+
+
+def test_nothing_is_read_after_the_last_request() -> None:
+    told = Told()
+    parser = RequestParser(told)
+    parser.feed(b"GET / HTTP/1.1\r\nHost: h\r\nConnection: close\r\n\r\nnonsense \x00")
+    parser.feed(b"more nonsense")
+    assert len(told.events) == 2
+    assert parser.has_ended()
+
+
+@given(st.lists(st.integers(0, len(ANSWER)), max_size=20).map(sorted))
+def test_answers_are_the_same_however_split(cuts: list[int]) -> None:
+    whole, parts = Told(), Told()
+    for told, pieces in ((whole, [ANSWER]), (parts, split(ANSWER, cuts))):
+        parser = AnswerParser()
+        parser.expect("GET", told)
+        for piece in pieces:
+            parser.feed(piece)
+        assert parser.reusable
+    assert parts.events == whole.events
+    assert whole.events[0] == ("interim", 103)
+    assert whole.events[2:] == [b"abcd", ("end", (("X-T", "1"),))]
+
+
+@given(
+    st.binary(max_size=300), st.sampled_from([b"", b"HTTP/1.1 200 OK\r\n", ANSWER[:-8], b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\n"])
+)
+def test_any_bytes_are_an_answer_or_broken(noise: bytes, start: bytes) -> None:
+    parser, told = AnswerParser(), Told()
+    parser.expect("GET", told)
+    caught: list[BrokenAnswer] = []
+    try:
+        parser.feed(start + noise)
+    except BrokenAnswer as broken:
+        caught.append(broken)
+    assert all(broken.kind in set(ErrorKind) and not parser.reusable for broken in caught)
+    assert sum(isinstance(event, AnswerHead) for event in told.events) <= 1
+
+
+@given(st.binary(max_size=300), st.sampled_from([b"", b"GET / HTTP/1.1\r\n", b"GET / HTTP/1.1\r\nHost: h\r\n", REQUESTS]))
+def test_any_bytes_are_requests_or_refused(noise: bytes, start: bytes) -> None:
+    caught: list[Refused] = []
+    try:
+        RequestParser(Told()).feed(start + noise)
+    except Refused as refused:
+        caught.append(refused)
+    assert all(400 <= refused.status < 600 for refused in caught)
+
+
+def test_an_unasked_answer_is_broken() -> None:
+    with pytest.raises(BrokenAnswer, match="after the end"):
+        AnswerParser().feed(ANSWER)
+
+
+def test_the_end_of_a_connection_ends_a_body_without_length_only() -> None:
+    for raw, expected in (
+        (b"HTTP/1.1 200 OK\r\n\r\nab", True),
+        (b"HTTP/1.1 200 OK\r\nContent-Length: 3\r\n\r\nab", False),
+        (b"HTTP/1.1 2", False),
+    ):
+        parser, told = AnswerParser(), Told()
+        parser.expect("GET", told)
+        parser.feed(raw)
+        assert parser.feed_eof() is expected
+        assert (("end", ()) in told.events) is expected
+        assert not parser.feed_eof()
