@@ -15,12 +15,13 @@ from harness import pipeline as module
 from harness.core.canon import Rule, RuleAction
 from harness.core.errors import ShadowdiffError
 from harness.core.labels import ErrorKind, Kind, Role
-from harness.core.limits import COMPARE_QUEUE_MAX, SHADOW_TRIALS_IN_FLIGHT_MAX
+from harness.core.limits import COMPARE_QUEUE_MAX
 from harness.core.outcomes import Tally
 from harness.core.values import Arm, Comparison, Difference, Exchange, TransportError, Trial
 from harness.evidence.bets import TrialBets
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy
+from harness.fold import Fold, TrialSource
 from harness.pipeline import Pipeline, kept_bytes
 from tests.app.support import evidence_threads, get, trial
 
@@ -40,8 +41,10 @@ class Kept:
         self.threads.add(threading.current_thread().name)
         self.bets.append(bets)
 
-    def keep_trial(self, trial: Trial, comparison: Comparison, *, exemplar: bool) -> None:
-        self.trials.append((trial, comparison, exemplar))
+    def keep_trial(self, trial: TrialSource, comparison: Comparison, *, exemplar: bool) -> None:
+        found = trial()
+        assert found is not None
+        self.trials.append((found, comparison, exemplar))
 
     def observe_trial(self, trial: Trial, comparison: Comparison) -> None:
         assert comparison.seq == trial.seq
@@ -73,8 +76,8 @@ class Failing:
 
 def made(**changes: Any) -> tuple[Pipeline, Ledger, Tally, Kept]:
     ledger, tally, kept = Ledger(Policy(), endpoints=("GET /items/{int}",)), Tally(), Kept()
-    fields: dict[str, Any] = {"plan": build_plan((), load_comparators()), "keeper": kept, "observers": (kept,)}
-    return Pipeline(ledger=ledger, tally=tally, **{**fields, **changes}), ledger, tally, kept
+    fields: dict[str, Any] = {"plan": build_plan((), load_comparators()), "observers": (kept,)}
+    return Pipeline(fold=Fold(ledger, kept), tally=tally, **{**fields, **changes}), ledger, tally, kept
 
 
 def run(body: Callable[[], Awaitable[None]]) -> None:
@@ -169,7 +172,7 @@ def test_a_number_that_never_comes_is_an_error_and_no_verdict() -> None:
 
 def test_replay_waits_for_room_and_loses_nothing() -> None:
     gate = Gate()
-    pipeline, ledger, tally, _ = made(observers=(gate,), keeper=None)
+    pipeline, ledger, tally, _ = made(observers=(gate,))
     total = COMPARE_QUEUE_MAX + 200
 
     async def fill() -> None:
@@ -181,7 +184,6 @@ def test_replay_waits_for_room_and_loses_nothing() -> None:
         filling = asyncio.create_task(fill())
         await until(lambda: pipeline.queued == COMPARE_QUEUE_MAX)
         assert not filling.done()
-        assert not pipeline.offer(trial(total)), "live traffic does not wait: it is told to shed"
         gate.opened.set()
         await filling
         await pipeline.stop()
@@ -192,7 +194,7 @@ def test_replay_waits_for_room_and_loses_nothing() -> None:
 
 def test_bytes_are_bounded_as_trials_are(monkeypatch: pytest.MonkeyPatch) -> None:
     gate = Gate()
-    pipeline, ledger, _, _ = made(observers=(gate,), keeper=None)
+    pipeline, ledger, _, _ = made(observers=(gate,))
     monkeypatch.setattr(module, "COMPARE_QUEUE_BYTES_MAX", 3 * kept_bytes(trial(0)))
 
     async def fill() -> None:
@@ -203,39 +205,16 @@ def test_bytes_are_bounded_as_trials_are(monkeypatch: pytest.MonkeyPatch) -> Non
         pipeline.start()
         filling = asyncio.create_task(fill())
         await asyncio.to_thread(gate.reached.wait, 20)
-        await until(lambda: not pipeline.has_room())
+        await asyncio.sleep(0.02)
+        assert not filling.done(), "it waits, since nothing was folded"
         assert pipeline.queued < 3, "bytes in the thread count as well"
         gate.opened.set()
         await filling
         await pipeline.drain()
-        assert pipeline.has_room()
         await pipeline.stop()
 
     run(body)
     assert ledger.folded == 10
-
-
-def test_a_place_is_held_back_for_each_trial_under_way() -> None:
-    gate = Gate()
-    pipeline, ledger, tally, _ = made(observers=(gate,), keeper=None)
-
-    async def body() -> None:
-        pipeline.start()
-        assert pipeline.offer(trial(0))
-        await until(lambda: gate.reached.is_set() and pipeline.queued == 0)
-        seq = 1
-        while pipeline.has_room():
-            assert pipeline.offer(trial(seq))
-            seq += 1
-        assert pipeline.queued == COMPARE_QUEUE_MAX - SHADOW_TRIALS_IN_FLIGHT_MAX
-        for late in range(seq, seq + SHADOW_TRIALS_IN_FLIGHT_MAX):
-            assert pipeline.offer(trial(late)), "it was sent, so it is taken"
-        assert not pipeline.offer(trial(9999))
-        gate.opened.set()
-        await pipeline.stop()
-
-    run(body)
-    assert ledger.folded == tally.totals().compared == 1 + COMPARE_QUEUE_MAX
 
 
 @pytest.mark.parametrize("at", [0, 40])
@@ -250,8 +229,6 @@ def test_what_fails_in_the_thread_surfaces_at_once_and_everywhere(at: int) -> No
         pipeline.start()
         with pytest.raises(ValueError, match="another kind"):
             await fill()
-        assert not pipeline.has_room()
-        assert not pipeline.offer(trial(0))
         for failing in (pipeline.drain, pipeline.stop):
             with pytest.raises(ValueError, match="another kind"):
                 await failing()
@@ -264,7 +241,7 @@ def test_what_fails_in_the_thread_surfaces_at_once_and_everywhere(at: int) -> No
 
 def test_a_replay_that_waits_for_room_hears_of_the_failure() -> None:
     gate = Gate()
-    pipeline, _, _, _ = made(observers=(gate, Failing()), keeper=None)
+    pipeline, _, _, _ = made(observers=(gate, Failing()))
 
     async def fill() -> None:
         for seq in range(2 * COMPARE_QUEUE_MAX):
@@ -332,18 +309,20 @@ def test_a_comparator_cannot_choose_the_exit_code() -> None:
 
 def test_rules_that_had_an_effect_are_known() -> None:
     rules = (Rule(action=RuleAction.IGNORE, path="$.price"), Rule(action=RuleAction.IGNORE, path="$.nothing"))
-    pipeline, ledger, tally, _ = made(plan=build_plan(rules, load_comparators()))
+    ledger, tally = Ledger(Policy()), Tally()
+    fold = Fold(ledger)
+    pipeline = Pipeline(plan=build_plan(rules, load_comparators()), fold=fold, tally=tally)
 
     async def body() -> None:
         pipeline.start()
         await pipeline.put(trial(0))
         await pipeline.drain()
-        assert pipeline.rules_used == frozenset()
+        assert fold.rules_used == frozenset()
         await pipeline.put(trial(1, candidate=OTHER))
         await pipeline.stop()
 
     run(body)
-    assert pipeline.rules_used == {0}
+    assert fold.rules_used == {0}
     assert tally.totals().diverged == 0
     assert ledger.snapshot().findings == ()
 
@@ -399,8 +378,6 @@ def test_nothing_is_taken_after_the_end() -> None:
     async def body() -> None:
         pipeline.start()
         await pipeline.stop()
-        assert not pipeline.has_room()
-        assert not pipeline.offer(trial(0))
         with pytest.raises(ShadowdiffError, match="after the end"):
             await pipeline.put(trial(0))
 
@@ -409,7 +386,7 @@ def test_nothing_is_taken_after_the_end() -> None:
 
 def test_a_stop_that_is_cancelled_still_ends_the_thread() -> None:
     gate = Gate()
-    pipeline, _, _, _ = made(observers=(gate,), keeper=None)
+    pipeline, _, _, _ = made(observers=(gate,))
 
     async def body() -> None:
         pipeline.start()
@@ -434,7 +411,7 @@ def test_work_that_hangs_is_given_up_as_an_error(monkeypatch: pytest.MonkeyPatch
     monkeypatch.setattr("harness.pipeline.compare_trial", hang)
 
     async def body() -> None:
-        pipeline = Pipeline(plan=build_plan((), load_comparators()), ledger=Ledger(Policy()), tally=Tally(), stall_s=0.2)
+        pipeline = Pipeline(plan=build_plan((), load_comparators()), fold=Fold(Ledger(Policy())), tally=Tally(), stall_s=0.2)
         pipeline.start()
         await pipeline.put(trial(0))
         with pytest.raises(ShadowdiffError, match="hangs"):

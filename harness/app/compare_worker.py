@@ -39,8 +39,8 @@ from harness.evidence.bets import bets_of, encode_bets
 
 NICE: Final = 5
 """How much less of the processor it may claim than those whom a client waits for."""
-COUNTERS_SECONDS: Final = 1.0
-"""How often the metrics so far are handed on."""
+COUNTERS_SECONDS: Final = 0.25
+"""How often the metrics so far are handed on, where they have changed."""
 _READ_BYTES: Final = 256 * 1024
 
 
@@ -69,6 +69,7 @@ class Comparer:
         self._forward_all = False
         self._counts = TrialCounts()
         self._counted_s = monotonic_s()
+        self._uncounted = False
         self._results: list[Result] = []
         self._bytes = 0
         self._undone: list[_Stream] = []
@@ -130,6 +131,7 @@ class Comparer:
         trial = decode_trial(payload)
         comparison = compare_trial(trial, self._plan)
         self._counts.observe_trial(trial, comparison)
+        self._uncounted = True
         differs = comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate
         forwarded = differs or self._forward_all or len(payload) <= BUS_TRIAL_FORWARDED_BYTES_MAX
         kept = payload if forwarded else b""
@@ -158,13 +160,14 @@ class Comparer:
 
     def _tell_counters(self) -> None:
         now_s = self._monotonic_s()
-        if now_s - self._counted_s >= COUNTERS_SECONDS:
+        if self._uncounted and now_s - self._counted_s >= COUNTERS_SECONDS:
             self.tell_counters()
             self._counted_s = now_s
 
     def tell_counters(self) -> None:
         """Hand on the metrics so far."""
         self._upward.sendall(framed(Frame.COUNTERS, ENCODER.encode(self._counts.counters)))
+        self._uncounted = False
 
     def _say(self, message: Message) -> None:
         self.tell_counters()

@@ -180,7 +180,6 @@ class LiveRun:
         self._context.metrics.set_snapshot(snapshot, self._verdict, totals)
         if self._fleet is not None:
             self._context.metrics.set_queues({"compare": self._fleet.uncompared, "shadow": self._fleet.shadows})
-            self._context.metrics.set_other_processes((self._fleet.counters(),))
 
     def _judged(self, snapshot: Snapshot) -> Verdict:
         return judge(
@@ -216,6 +215,8 @@ class LiveRun:
         """See `harness.web.admin.StateProvider`."""
         if self._snapshot is not None:
             self._context.metrics.set_snapshot(self._snapshot, None, self._context.tally.totals())
+        if self._fleet is not None:
+            self._context.metrics.set_other_processes((self._fleet.counters(),))
         return self._context.metrics.render()
 
     async def serving(self) -> None:

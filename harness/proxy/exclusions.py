@@ -80,7 +80,9 @@ DEFAULT_EXCLUSIONS: Final = (
         words_with_token=("invite", "redeem"),
         parameters=("invitationtoken", "invitetoken"),
     ),
-    ExclusionRule(what="coming back from an identity provider (OAuth, SAML, CAS)", parameters=("code and state", "samlresponse", "ticket=ST-")),
+    ExclusionRule(
+        what="coming back from an identity provider (OAuth, SAML, CAS)", parameters=("code and state", "samlresponse", "ticket=ST-")
+    ),
 )
 """The table of docs/configuration.md is made of it."""
 

@@ -30,14 +30,14 @@ from mitmproxy.proxy.layers.http import (
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
 
-from harness.core.http import HOP_BY_HOP
 from harness.core.labels import RefusedReason
 from harness.core.limits import FRONT_PIECE_BYTES_MAX, HEAD_BYTES_MAX, HTTP2_STREAMS_MAX, STREAM_BUFFER_BYTES_MAX
 from harness.core.values import Headers
 from harness.proxy import wire
+from harness.proxy.mitm_message import end_to_end, framing_of, http1_head, pairs
 from harness.proxy.mitm_pipe import Pipe
 from harness.proxy.parsing import AnswerParser
-from harness.proxy.wire import AnswerHead, BrokenAnswer, Framing, Refused, UnsendableRequestError
+from harness.proxy.wire import AnswerHead, BrokenAnswer, Framing, Refused
 
 Commands = Iterator[Any]
 NO_ANSWER = 444
@@ -297,7 +297,7 @@ class StreamLayer(layer.Layer):  # type: ignore[misc]
         elif isinstance(event, RequestData):
             yield from self._body(event.data)
         elif isinstance(event, RequestTrailers):
-            self._trailers = _pairs(event.trailers.fields)
+            self._trailers = pairs(event.trailers.fields)
         elif isinstance(event, RequestEndOfMessage):
             self._requested = True
             yield from self._end()
@@ -444,68 +444,6 @@ def _begins(data: bytes, start: bytes) -> bool:
     return bool(data) and (data.startswith(start) or start.startswith(data))
 
 
-def http1_head(
-    method: bytes, path: bytes, authority: bytes, fields: tuple[tuple[bytes, bytes], ...], *, bodiless: bool
-) -> tuple[str, str, list[tuple[str, str]]]:
-    """Method, target and headers of an HTTP/2 or HTTP/3 request as HTTP/1.1 has them (RFC 9113 8.2.3, 8.3.1). Raises Refused.
-
-    Host comes first, from `:authority` where there is one; crumbs of Cookie are joined; order and repetition of the rest stay.
-    `bodiless`: the request has ended with its head.
-    """
-    host = authority.decode("latin-1")
-    out: list[tuple[str, str]] = []
-    cookie_at, lengths = -1, 0
-    for name, value in _pairs(fields):
-        lower = name.lower()
-        if lower == "host":
-            if host and value.lower() != host.lower():
-                raise wire.bad_request("Host is not what the request is about")
-            host = host or value
-        elif lower == "cookie" and cookie_at >= 0:
-            out[cookie_at] = (out[cookie_at][0], f"{out[cookie_at][1]}; {value}")
-        elif lower == "te":
-            if wire.wants_trailers(((name, value),)):
-                out.append((name, "trailers"))
-        elif lower in HOP_BY_HOP - {"trailer"}:
-            raise wire.bad_request(f"{lower} has no meaning in HTTP/2 and HTTP/3")
-        else:
-            cookie_at = len(out) if lower == "cookie" else cookie_at
-            lengths += lower == "content-length"
-            if lower == "content-length" and bodiless and value.strip() != "0":
-                raise wire.bad_request("the body is shorter than its Content-Length")
-            out.append((name, value))
-    if not host:
-        raise wire.bad_request("the request names no host")
-    out.insert(0, ("host", host))
-    if not bodiless and not lengths:
-        out.append(("transfer-encoding", "chunked"))
-    verb, target = method.decode("latin-1"), path.decode("latin-1")
-    try:
-        wire.checked_request(verb, target, tuple(out))
-    except UnsendableRequestError as error:
-        raise wire.bad_request("the request cannot be read") from error
-    return verb, target, out
-
-
-def framing_of(headers: list[tuple[str, str]]) -> tuple[Framing, int]:
-    """How the end of the body is told, and its length where that is known; a length that is none is left to the native path."""
-    for name, value in headers:
-        if name.lower() == "transfer-encoding":
-            return Framing.CHUNKED, 0
-        if name.lower() == "content-length":
-            return Framing.LENGTH, int(value) if value.isascii() and value.isdigit() and len(value) <= 18 else 0
-    return Framing.NONE, 0
-
-
-def end_to_end(headers: Headers) -> list[tuple[str, str]]:
-    """An answer's headers as HTTP/2 has them: in lower case, without those of an HTTP/1.1 connection (RFC 9113 8.2)."""
-    return [(name.lower(), value.strip(" \t")) for name, value in headers if name.lower() not in HOP_BY_HOP - {"trailer"}]
-
-
 def _response(status: int, headers: list[tuple[str, str]]) -> http.Response:
     fields = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in headers]
     return http.Response(b"HTTP/2.0", status, b"", http.Headers(fields), None, None, 0.0, None)
-
-
-def _pairs(fields: Any) -> Headers:
-    return tuple((name.decode("latin-1"), value.decode("latin-1")) for name, value in fields)

@@ -1,5 +1,6 @@
 """What the run directory gets of each trial: bets always, trials as it keeps them, nothing unredacted."""
 
+from functools import partial
 from pathlib import Path
 
 import msgspec
@@ -19,6 +20,10 @@ from tests.app.support import trial
 PLAN = build_plan((), load_comparators())
 
 
+def identity(one: Trial) -> Trial:
+    return one
+
+
 def kept(base: Path, keep: Keep, *trials: Trial, exemplars: tuple[str, ...] = ()) -> tuple[list[TrialBets], list[StoredTrial]]:
     redactor = redactor_of(RedactSettings())
     store = RunStore.create(base, RunRecord(id="run", keep=keep), redact=lambda one: redact_trial(redactor, one))
@@ -26,7 +31,7 @@ def kept(base: Path, keep: Keep, *trials: Trial, exemplars: tuple[str, ...] = ()
     for one in trials:
         comparison = compare_trial(one, PLAN)
         keeper.keep_bets(bets_of(one, comparison))
-        keeper.keep_trial(one, comparison, exemplar=one.id in exemplars)
+        keeper.keep_trial(partial(identity, one), comparison, exemplar=one.id in exemplars)
     store.close()
     stored = StoredRun.open(base / "run")
     return [msgspec.msgpack.decode(frame, type=TrialBets) for frame in stored.bets()], list(stored.trials())
@@ -43,6 +48,17 @@ def test_bets_are_always_kept_and_trials_as_told(tmp_path: Path) -> None:
 def test_an_exemplar_is_kept_though_nothing_differs_in_it(tmp_path: Path) -> None:
     _, trials = kept(tmp_path, Keep.DIVERGED, trial(0), trial(1), exemplars=("t1",))
     assert [one.trial.id for one in trials] == ["t1"]
+
+
+def test_a_trial_that_was_too_large_to_be_handed_on_is_passed_over(tmp_path: Path) -> None:
+    redactor = redactor_of(RedactSettings())
+    store = RunStore.create(tmp_path, RunRecord(id="run", keep=Keep.ALL), redact=lambda one: redact_trial(redactor, one))
+    keeper = StoreKeeper(store, redactor)
+    for seq, large in enumerate((False, True, False)):
+        one = trial(seq)
+        keeper.keep_trial(partial(identity, one) if not large else lambda: None, compare_trial(one, PLAN), exemplar=False)
+    store.close()
+    assert [stored.trial.id for stored in StoredRun.open(tmp_path / "run").trials()] == ["t0", "t2"]
 
 
 def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import aiohttp
 import pytest
 
-from harness import pipeline
 from harness.app import proxy as module
+from harness.app import results
 from harness.app.captures import load
 from harness.app.proxy import LiveRun, run_proxy
 from harness.app.signals import Stop
@@ -96,8 +96,9 @@ def test_traffic_is_served_mirrored_recorded_judged_and_can_be_judged_again(tmp_
                 admin = next(said for said in ui.infos if said.startswith("admin on ")).split()[2].rstrip(":")
                 assert run.state().ready
                 assert b'"run":"run"' in (await ask(f"{admin}/api/v1/verdict"))[1]
-                metrics = (await ask(f"{admin}/metrics"))[1]
-                assert b'shadowdiff_requests_total{code_class="2xx",endpoint="GET /items/{int}",target="candidate"} 40.0' in metrics
+                counted = b'shadowdiff_requests_total{code_class="2xx",endpoint="GET /items/{int}",target="candidate"} 40.0'
+                while counted not in (await ask(f"{admin}/metrics"))[1]:
+                    await asyncio.sleep(0.02)
                 await until(lambda: run.state().verdict is not None and run.state().verdict.state is VerdictState.FAIL)  # type: ignore[union-attr]
                 report = await end()
             assert not run.state().ready
@@ -210,7 +211,7 @@ def test_clients_are_served_on_when_comparison_has_failed_and_the_run_is_an_erro
             async with served(run) as end:
                 await ask(f"http://{run.address}/items/0")
                 await until(lambda: run.state().requests == 1 and run.state().verdict is not None)
-                monkeypatch.setattr(pipeline, "compare_trial", broken)
+                monkeypatch.setattr(results, "decode_bets", broken)
                 await ask(f"http://{run.address}/items/1")
                 await until(lambda: bool(ui.warnings))
                 verdict = run.state().verdict
@@ -236,7 +237,7 @@ def test_comparison_that_fails_before_anything_was_judged_is_said_as_well(tmp_pa
         raise RuntimeError("a defect")
 
     monkeypatch.setattr(module, "SNAPSHOT_SECONDS", 0.3)
-    monkeypatch.setattr(pipeline, "compare_trial", broken)
+    monkeypatch.setattr(results, "decode_bets", broken)
     ui = Heard()
 
     async def body() -> None:

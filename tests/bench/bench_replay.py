@@ -22,6 +22,7 @@ from harness.core.outcomes import Tally
 from harness.core.values import Exchange, Request
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy
+from harness.fold import Fold
 from harness.pipeline import Pipeline
 from harness.proxy.address import parse_address
 from harness.proxy.upstream import UpstreamPool
@@ -90,7 +91,7 @@ async def measure(ports: dict[Role, int], sent: tuple[CaptureEntry, ...]) -> tup
         return await pools[role].send(request)
 
     mapper = EndpointMapper()
-    pipeline = Pipeline(plan=build_plan((), load_comparators()), ledger=Ledger(Policy()), tally=tally)
+    pipeline = Pipeline(plan=build_plan((), load_comparators()), fold=Fold(Ledger(Policy())), tally=tally)
     pipeline.start()
     job = PassJob(sessions=schedule(group_sessions(sent), None), roles=tuple(ports), concurrency=_CONCURRENCY, fresh=True)
     io = RunnerIO(

@@ -101,7 +101,9 @@ def trial(case: str, seq: int) -> Trial:
         )
         return Arm(role=role, exchange=exchange, intended_ns=started)
 
-    stable, secondary, candidate = (arm(role, number, body) for number, (role, body) in enumerate(zip(Role, bodies(case, seq), strict=True)))
+    stable, secondary, candidate = (
+        arm(role, number, body) for number, (role, body) in enumerate(zip(Role, bodies(case, seq), strict=True))
+    )
     return Trial(
         id=f"t{seq}",
         seq=seq,

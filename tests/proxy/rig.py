@@ -366,6 +366,7 @@ async def rig(
     on_exchange: Callable[[Request, Exchange], None] | None = None,
     endpoint_of: Callable[[Request], str] = lambda request: f"{request.method} {request.target.partition('?')[0]}",
     grace_s: float = 5.0,
+    make: Callable[..., ProxyServer] = ProxyServer,
     **options: Any,
 ) -> AsyncIterator[Rig]:
     """Targets, proxy and counts. Without `mirror` there are no shadows, `without` leaves one out; one without a behaviour is dead."""
@@ -384,7 +385,7 @@ async def rig(
         if mirror:
             settings |= {"secondary": second.address, "candidate": third.address}
         settings.pop(without, None)
-        proxy = ProxyServer(
+        proxy = make(
             ProxyOptions(**(settings | {"stable": stable_at(first)} | options)),
             clock=SystemClock(),
             rng=random.Random(7),

@@ -349,9 +349,7 @@ async def secured(authority: trustme.CA, tmp_path: Path, **address: Any) -> Asyn
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_targets_are_shown_the_client_certificate_and_asked_by_name(
-    files: Files, authority: trustme.CA, tmp_path: Path, loop: str
-) -> None:
+def test_targets_are_shown_the_client_certificate_and_asked_by_name(files: Files, authority: trustme.CA, tmp_path: Path, loop: str) -> None:
     async def main() -> None:
         shown = {"client_cert": str(files.cert), "client_key": str(files.key)}
         async with secured(authority, tmp_path, **shown) as (r, target):
@@ -372,9 +370,7 @@ def test_targets_are_shown_the_client_certificate_and_asked_by_name(
 
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("fault", ["no client certificate", "client certificate of another authority", "another name", "another authority"])
-def test_a_handshake_with_a_target_that_fails_is_a_502(
-    files: Files, authority: trustme.CA, tmp_path: Path, fault: str, loop: str
-) -> None:
+def test_a_handshake_with_a_target_that_fails_is_a_502(files: Files, authority: trustme.CA, tmp_path: Path, fault: str, loop: str) -> None:
     other = tmp_path / "other.pem"
     other.write_bytes(trustme.CA().issue_cert(NAME).private_key_and_cert_chain_pem.bytes())
     own = {"client_cert": str(files.cert), "client_key": str(files.key)}
