@@ -5,7 +5,7 @@ An endpoint beyond the bound on label combinations counts as `other`.
 
 from bisect import bisect_left
 from collections.abc import Iterable, Mapping
-from typing import Final, TypeVar
+from typing import Final, TypeVar, cast
 
 import msgspec
 
@@ -43,14 +43,17 @@ class Counters(msgspec.Struct):
     """By endpoint, target."""
 
 
-def merged(parts: Iterable[Counters]) -> Counters:
-    """The sum of several processes' counters; nothing is shared with the parts."""
+def merged(parts: Iterable[Counters], series_max: int = METRIC_SERIES_MAX) -> Counters:
+    """The sum of several processes' counters, within the bound on label combinations; nothing is shared with the parts."""
     total = Counters()
     for part in parts:
-        _add(total.requests, part.requests)
-        _add(total.differences, part.differences)
+        _add(total.requests, part.requests, series_max)
+        _add(total.differences, part.differences, series_max)
         for labels, histogram in part.durations.items():
-            into = total.durations.setdefault(labels, _empty_histogram())
+            series = labels
+            if series not in total.durations and len(total.durations) >= series_max:
+                series = (OTHER_ENDPOINT, *labels[1:])
+            into = total.durations.setdefault(series, _empty_histogram())
             into.counts = [mine + theirs for mine, theirs in zip(into.counts, histogram.counts, strict=True)]
             into.sum_seconds += histogram.sum_seconds
     return total
@@ -100,6 +103,9 @@ def _empty_histogram() -> Histogram:
     return Histogram([0] * (len(BUCKETS_SECONDS) + 1))
 
 
-def _add(into: dict[_Labels, int], part: Mapping[_Labels, int]) -> None:
+def _add(into: dict[_Labels, int], part: Mapping[_Labels, int], series_max: int) -> None:
     for labels, count in part.items():
-        into[labels] = into.get(labels, 0) + count
+        series = labels
+        if series not in into and len(into) >= series_max:
+            series = cast("_Labels", (OTHER_ENDPOINT, *labels[1:]))
+        into[series] = into.get(series, 0) + count

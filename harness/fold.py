@@ -10,6 +10,8 @@ from typing import Protocol
 
 import msgspec
 
+from harness.core.errors import ShadowdiffError
+from harness.core.limits import SEQUENCER_WINDOW_MAX
 from harness.core.values import Comparison, Trial
 from harness.evidence.bets import TrialBets
 from harness.evidence.ledger import Ledger
@@ -55,16 +57,28 @@ class Fold:
         """Take a result; fold what is now in order. False where it came before, and counts for nothing."""
         sequencer = self._sequencer(stream)
         before = sequencer.duplicates
-        self._waiting.setdefault((stream, bets.seq), (comparison, trial))
         released = sequencer.push(bets)
         if sequencer.duplicates > before:
-            if not sequencer.waits_for(bets.seq):
-                self._waiting.pop((stream, bets.seq), None)
             return False
+        self._waiting[stream, bets.seq] = (comparison, trial)
         self._rules_used.update(comparison.rules_used)
         for each in released:
             self._fold(stream, each)
         return True
+
+    def make_room(self, stream: int, seq: int) -> int:
+        """Give up what `seq` would have to wait for beyond the bound; returns how many. Should one come after all, it counts for nothing.
+
+        It happens where a compare worker died and others are so fast that its end has not been seen yet. Raises
+        ShadowdiffError for a number that no sender can have come to.
+        """
+        sequencer = self._sequencer(stream)
+        if seq >= sequencer.next_seq + 2 * SEQUENCER_WINDOW_MAX:
+            raise ShadowdiffError(f"result {seq} came while {sequencer.next_seq} is waited for", where="fold", fix="report this")
+        given_up = 0
+        while not sequencer.accepts(seq):
+            given_up += self.missing(stream, sequencer.next_seq)
+        return given_up
 
     def missing(self, stream: int, seq: int) -> bool:
         """A result will never come: its worker died. False where it had come before."""

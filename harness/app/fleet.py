@@ -5,10 +5,8 @@ is given up only when it is certain that no result of it is still under way.
 """
 
 import asyncio
-import shutil
 import socket
 import sys
-import tempfile
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from pathlib import Path
@@ -17,6 +15,7 @@ from typing import Any, Final
 import msgspec
 
 from harness.app.results import Results, hanging
+from harness.app.run_folder import RunFolder
 from harness.bus.frames import Frame
 from harness.bus.link import Link
 from harness.bus.messages import (
@@ -27,8 +26,10 @@ from harness.bus.messages import (
     Hello,
     IngressOrders,
     Lost,
+    Message,
     Mirror,
     Recorded,
+    Reload,
     Serving,
     Stop,
     StreamOver,
@@ -72,13 +73,23 @@ class _Worker:
         """Which of its kind it is; its successor has the same."""
         self.ingress = ingress
         self.since_s = since_s
+        self.heard_s = since_s
+        """When something last came from it."""
         self.link: Link | None = None
-        self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
+        self.over = False
+        """Its link is over: nothing that it sent is unread."""
         self.exited = False
+        self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.deferred: list[tuple[int, tuple[int, ...]]] = []
         """Of a compare worker: trials that an ingress worker gave up, whose results may still be on their way."""
         self.counters: Counters | None = None
         self.failure: ShadowdiffError | None = None
+
+    def kill(self) -> None:
+        """End the process at once, where it has not ended."""
+        if not self.exited:
+            with suppress(ProcessLookupError):
+                self.process.kill()
 
 
 class _Stream:
@@ -123,18 +134,21 @@ class Fleet:
         self._notice = notice
         self._percent = 100.0
         self._loop = asyncio.get_running_loop()
-        self._folder: Path | None = None
-        """Private to this run; made by `start`, and only what `start` made is ever removed."""
+        self._made_folder: RunFolder | None = None
+        """Made by `start`; see `_folder`."""
         self._server: asyncio.Server | None = None
         self._places: list[_Place] = []
         self._workers: set[_Worker] = set()
         self._by_link: dict[Link, _Worker] = {}
+        self._links: set[Link] = set()
         self._streams: dict[int, _Stream] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = 0
         self._short_lives: dict[tuple[bool, int], int] = {}
         self._retired = Counters()
+        self._started = False
         self._stopping = False
+        self._grace_s = 0.0
         self._changed = asyncio.Event()
 
     @property
@@ -161,14 +175,14 @@ class Fleet:
 
         Raises what a worker could not be started for; nothing is left then.
         """
-        self._folder = Path(tempfile.mkdtemp(prefix="shadowdiff-"))
         try:
-            self._server = await self._loop.create_unix_server(lambda: Link(self._received, self._link_lost), self._run_socket)
+            self._made_folder = RunFolder.create()
+            self._server = await self._loop.create_unix_server(self._linked, self._folder.run_socket)
             for number in range(self._orders.compare_workers):
                 await self._launch(number, ingress=False)
             await self._all_ready()
             for number, sock in enumerate(listening):
-                path = self._private / f"counts-{number}"
+                path = self._folder.counts(number)
                 place = _Place(sock, Slots.create(path), path)
                 self._tally.include(place.slots.tally)
                 self._places.append(place)
@@ -177,6 +191,7 @@ class Fleet:
         except BaseException:
             await self._abandon(listening)
             raise
+        self._started = True
         self._background(self._watch())
         return address
 
@@ -184,6 +199,11 @@ class Fleet:
         """How many of a hundred requests are mirrored, from now on."""
         self._percent = percent
         self._tell_ingress(Mirror(percent))
+
+    def reload(self, settings: bytes) -> None:
+        """New settings (encoded) for the ingress workers, and certificates to be read again."""
+        self._orders = msgspec.structs.replace(self._orders, ingress=msgspec.structs.replace(self._orders.ingress, settings=settings))
+        self._tell_ingress(Reload(settings))
 
     def mirroring(self) -> float:
         """How many of a hundred requests are mirrored."""
@@ -195,40 +215,48 @@ class Fleet:
         Comparison that makes no progress for `stall_s` seconds is given up as an error, told to the results.
         """
         self._stopping = True
+        self._grace_s = grace_s
         try:
             for place in self._places:
                 place.listening.close()
             self._tell_ingress(Stop(grace_s))
             await self._until(lambda: not any(worker.ingress for worker in self._workers), grace_s + END_SECONDS_MAX, kill=True)
-            while self._streams and not await self._progress(stall_s):
-                self._results.fail(hanging("comparison hangs", f"{self.uncompared} trials wait"))
-                self._kill(ingress=False)
+            await self._all_compared(stall_s)
             for worker in self._workers:
                 if worker.link is not None:
+                    worker.link.send(Stop(0.0))
                     worker.link.close()
             await self._until(lambda: not self._workers, END_SECONDS_MAX, kill=True)
         finally:
             await self._abandon([])
 
-    @property
-    def _private(self) -> Path:
-        assert self._folder is not None, "the fleet was started"
-        return self._folder
+    async def _all_compared(self, stall_s: float) -> None:
+        """Wait until every stream is over; comparison that makes no progress for too long is given up."""
+        while self._streams:
+            before = self._results.folded
+            await self._until(lambda: not self._streams or self._results.folded != before, stall_s)
+            if self._streams and self._results.folded == before:
+                self._results.fail(hanging("comparison hangs", f"{self.uncompared} trials wait"))
+                self._kill(ingress=False)
+                await self._until(lambda: not self._streams, END_SECONDS_MAX)
+                return
 
     @property
-    def _run_socket(self) -> str:
-        return str(self._private / "run.sock")
+    def _folder(self) -> RunFolder:
+        assert self._made_folder is not None, "the fleet was started"
+        return self._made_folder
 
     async def _launch(self, place: int, *, ingress: bool) -> None:
+        """Start a process. Raises OSError where the system has no room for one."""
         number, self._numbers = self._numbers, self._numbers + 1
+        run_socket = self._folder.run_socket
         if ingress:
             at = self._places[place]
-            self._streams[number] = _Stream(at.slots.tally.trials_handed_on)
             descriptor = at.listening.fileno()
-            arguments = ["harness.app.ingress_worker", self._run_socket, str(at.path), str(number), str(descriptor)]
+            arguments = ["harness.app.ingress_worker", run_socket, str(at.path), str(number), str(descriptor)]
             kept: tuple[int, ...] = (descriptor,)
         else:
-            arguments = ["harness.app.compare_worker", self._run_socket, self._compare_socket(number), str(number)]
+            arguments = ["harness.app.compare_worker", run_socket, self._folder.compare_socket(number), str(number)]
             kept = ()
         process = await asyncio.create_subprocess_exec(
             *(sys.executable, "-P", "-m", *arguments),
@@ -238,54 +266,58 @@ class Fleet:
         )
         worker = _Worker(process, number, place, ingress=ingress, since_s=self._loop.time())
         self._workers.add(worker)
+        if ingress:
+            self._streams[number] = _Stream(self._places[place].slots.tally.trials_handed_on)
         self._background(self._wait_for(worker))
-
-    def _compare_socket(self, number: int) -> str:
-        return str(self._private / f"compare-{number}.sock")
 
     async def _all_ready(self) -> str:
         """The address served, where one is by now. Raises what a worker failed with."""
         answer = ""
-        for worker in list(self._workers):
-            try:
-                async with asyncio.timeout(START_SECONDS_MAX):
-                    answer = await worker.ready or answer
-            except TimeoutError:
+        if waited := [worker.ready for worker in self._workers]:
+            done, late = await asyncio.wait(waited, timeout=START_SECONDS_MAX, return_when=asyncio.FIRST_EXCEPTION)
+            for ready in done:
+                answer = ready.result() or answer
+            if late:
                 what = f"a worker process did not start within {START_SECONDS_MAX:g} s"
-                raise SetupError(what, fix="look at the machine's load; run it again") from None
+                raise SetupError(what, fix="look at the machine's load; run it again")
         return answer
 
     async def _wait_for(self, worker: _Worker) -> None:
         await worker.process.wait()
         worker.exited = True
-        if worker.link is None or not worker.link.open:
-            self._ended(worker)
+        self._ended_if_read(worker)
+
+    def _linked(self) -> Link:
+        link = Link(self._received, self._link_lost)
+        self._links.add(link)
+        return link
 
     def _received(self, link: Link, kind: Frame, payload: bytes) -> None:
+        worker = self._by_link.get(link)
+        if worker is None:
+            self._greet(link, decode_message(payload))
+            return
+        worker.heard_s = self._loop.time()
         if kind is Frame.RESULTS:
             self._results.take(link, payload)
         elif kind is Frame.COUNTERS:
-            self._by_link[link].counters = msgspec.msgpack.decode(payload, type=Counters)
+            worker.counters = msgspec.msgpack.decode(payload, type=Counters)
         elif kind is Frame.RECORD:
             if self._on_record is not None:
                 self._on_record(decode_recorded(payload))
         else:
-            self._message(link, payload)
+            self._message(worker, decode_message(payload))
 
-    def _message(self, link: Link, payload: bytes) -> None:
-        message = decode_message(payload)
-        if isinstance(message, Hello):
-            self._greet(link, message)
-            return
-        worker = self._by_link[link]
+    def _message(self, worker: _Worker, message: Message) -> None:
         if isinstance(message, Serving):
-            worker.ready.set_result(message.address)
+            if not worker.ready.done():
+                worker.ready.set_result(message.address)
         elif isinstance(message, Connected):
             if self._comparer(message.comparer) is not None:
                 self._streams[worker.number].comparers.add(message.comparer)
         elif isinstance(message, Lost):
             comparer = self._comparer(message.comparer)
-            if comparer is not None:
+            if comparer is not None and message.comparer in self._streams[worker.number].comparers:
                 comparer.deferred.append((worker.number, message.seqs))
             else:
                 self._results.lost(worker.number, message.seqs)
@@ -294,16 +326,22 @@ class Fleet:
         elif isinstance(message, Failed):
             self._failed(worker, message)
 
-    def _greet(self, link: Link, hello: Hello) -> None:
-        worker = next(worker for worker in self._workers if worker.number == hello.number)
+    def _greet(self, link: Link, hello: Message) -> None:
+        number = hello.number if isinstance(hello, Hello) else None
+        worker = next((worker for worker in self._workers if worker.number == number and worker.link is None), None)
+        if worker is None:
+            raise ShadowdiffError("a process that nobody waits for", where="bus", fix="report this")
         worker.link = link
+        worker.heard_s = self._loop.time()
         self._by_link[link] = worker
-        comparers = Comparers(tuple((one.number, self._compare_socket(one.number)) for one in self._greeted_comparers()))
+        comparers = Comparers(tuple((one.number, self._folder.compare_socket(one.number)) for one in self._greeted_comparers()))
         if worker.ingress:
             link.send(comparers)
-            link.send(self._orders.ingress)
             if self._percent != 100.0:
                 link.send(Mirror(self._percent))
+            link.send(self._orders.ingress)
+            if self._stopping:
+                link.send(Stop(self._grace_s))
         else:
             link.send(self._orders.compare)
             worker.ready.set_result("")
@@ -316,8 +354,19 @@ class Fleet:
             self._results.fail(worker.failure)
 
     def _link_lost(self, link: Link) -> None:
+        self._links.discard(link)
         worker = self._by_link.pop(link, None)
-        if worker is not None and worker.exited:
+        if worker is None:
+            return
+        worker.over = True
+        if not worker.ingress:
+            # A comparer that hangs does not see that its link broke, and nothing can come of it any more.
+            worker.kill()
+            self._comparer_over(worker)
+        self._ended_if_read(worker)
+
+    def _ended_if_read(self, worker: _Worker) -> None:
+        if worker.exited and (worker.over or worker.link is None):
             self._ended(worker)
 
     def _ended(self, worker: _Worker) -> None:
@@ -326,33 +375,35 @@ class Fleet:
             return
         self._workers.discard(worker)
         self._changed.set()
-        if not worker.ready.done():
+        was_ready = worker.ready.done()
+        if not was_ready:
             worker.ready.set_exception(worker.failure or SetupError(f"a worker process ended at once ({worker.process.returncode})"))
             worker.ready.exception()
         if worker.ingress:
             self._ingress_ended(worker)
-        else:
-            self._comparer_ended(worker)
-        if not self._stopping and self._server is not None and (worker.ingress or worker.failure is None):
+        elif not worker.over:
+            self._comparer_over(worker)
+        # One that never got ready fails the start; after that it is tried again. A comparer that failed would fail again.
+        if not self._stopping and (was_ready or self._started) and (worker.ingress or worker.failure is None):
             self._background(self._replace(worker))
 
     def _ingress_ended(self, worker: _Worker) -> None:
         place, stream = self._places[worker.place], self._streams[worker.number]
         tally = place.slots.tally
         stream.handed_on = tally.trials_handed_on - stream.handed_on_before
-        in_hand = tally.in_hand - place.written_off
+        in_hand = max(0, tally.in_hand - place.written_off)
         place.written_off += in_hand
         place.slots.show(shadows=0, uncompared=0)
         self._tally.shed(ShedReason.WORKER_LOST, in_hand)
         self._close_if_over(worker.number)
 
-    def _comparer_ended(self, worker: _Worker) -> None:
+    def _comparer_over(self, worker: _Worker) -> None:
+        """No result of it is under way any more."""
+        worker.over = True
         if worker.counters is not None:
-            self._retired = merged((self._retired, worker.counters))
+            self._retired, worker.counters = merged((self._retired, worker.counters)), None
         for number in list(self._streams):
             self._nothing_more(worker, number)
-        for stream, seqs in worker.deferred:
-            self._results.lost(stream, seqs)
 
     def _nothing_more(self, comparer: _Worker, number: int) -> None:
         """Nothing further of this stream will come from this compare worker."""
@@ -379,26 +430,32 @@ class Fleet:
         why = f": {worker.failure.what}" if worker.failure is not None else ""
         self._notice(f"a process that {kind} ended ({worker.process.returncode}){why}; it is replaced, and what it had in hand is counted")
         await asyncio.sleep(RESTART_SECONDS[min(times, len(RESTART_SECONDS) - 1)])
-        if not self._stopping:
-            await self._launch(worker.place, ingress=worker.ingress)
+        while not self._stopping:
+            try:
+                await self._launch(worker.place, ingress=worker.ingress)
+                return
+            except OSError as error:
+                self._notice(f"a process could not be started: {error.strerror or error}; it is tried again")
+                await asyncio.sleep(RESTART_SECONDS[-1])
 
     async def _watch(self) -> None:
-        """Replace compare workers that make no progress though trials wait."""
-        folded, since_s = -1, self._loop.time()
+        """End what hangs, so that it is replaced."""
+        before_s = self._loop.time()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            if self._results.folded != folded or not self.uncompared or self._results.waiting:
-                folded, since_s = self._results.folded, self._loop.time()
-            elif self._loop.time() - since_s > COMPARE_STALL_SECONDS_MAX and not self._stopping:
-                self._notice("comparison hangs; its processes are replaced, and what they had in hand is counted")
-                self._kill(ingress=False)
-                since_s = self._loop.time()
-
-    async def _progress(self, stall_s: float) -> bool:
-        """Wait until every stream is over; False when nothing moved for too long."""
-        before = self._results.folded
-        await self._until(lambda: not self._streams or self._results.folded != before, stall_s)
-        return not self._streams or self._results.folded != before
+            now_s = self._loop.time()
+            # Who could not be heard is not silent: where folding is behind, and where this process itself was held up.
+            deaf = self._results.waiting or now_s - before_s > 5 * WATCH_SECONDS
+            before_s = now_s
+            for worker in self._workers:
+                if deaf or worker.exited:
+                    worker.heard_s = now_s
+                elif not worker.ready.done() and now_s - worker.since_s > START_SECONDS_MAX:
+                    worker.kill()
+                elif not worker.ingress and now_s - worker.heard_s > COMPARE_STALL_SECONDS_MAX:
+                    self._notice("comparison hangs in one of its processes, which is ended")
+                    worker.kill()
+                    worker.heard_s = now_s
 
     async def _until(self, condition: Callable[[], bool], seconds: float, *, kill: bool = False) -> None:
         """Wait for something; with `kill`, end every process that stands in its way."""
@@ -416,17 +473,17 @@ class Fleet:
 
     def _kill(self, *, ingress: bool) -> None:
         for worker in self._workers:
-            if worker.ingress is ingress and not worker.exited:
-                with suppress(ProcessLookupError):
-                    worker.process.kill()
+            if worker.ingress is ingress:
+                worker.kill()
 
     def _comparer(self, number: int) -> _Worker | None:
-        return next((worker for worker in self._workers if worker.number == number and not worker.ingress), None)
+        """The compare worker, as long as something may still come from it."""
+        return next((worker for worker in self._greeted_comparers() if worker.number == number), None)
 
     def _greeted_comparers(self) -> list[_Worker]:
-        return [worker for worker in self._workers if not worker.ingress and worker.link is not None]
+        return [worker for worker in self._workers if not worker.ingress and worker.link is not None and not worker.over]
 
-    def _tell_ingress(self, message: Comparers | Mirror | Stop) -> None:
+    def _tell_ingress(self, message: Comparers | Mirror | Reload | Stop) -> None:
         for worker in self._workers:
             if worker.ingress and worker.link is not None:
                 worker.link.send(message)
@@ -437,23 +494,27 @@ class Fleet:
         task.add_done_callback(self._tasks.discard)
 
     async def _abandon(self, listening: list[socket.socket]) -> None:
-        """Leave nothing: no process, no socket, no file."""
+        """Leave nothing: no process, no socket, no file. What was never told is counted as lost."""
         self._stopping = True
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
         for sock in listening:
             sock.close()
-        for worker in list(self._workers):
-            with suppress(ProcessLookupError):
-                worker.process.kill()
-        for worker in list(self._workers):
-            await worker.process.wait()
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
-        for link in list(self._by_link):
-            link.close()
-        if self._server is not None:
-            self._server.close()
-            self._server = None
-        if self._folder is not None:
-            shutil.rmtree(self._folder, ignore_errors=True)
-            self._folder = None
+        for worker in self._workers:
+            worker.kill()
+        try:
+            # First those who might start another worker.
+            await asyncio.gather(*tasks, return_exceptions=True)
+            for worker in list(self._workers):
+                worker.kill()
+                await worker.process.wait()
+                worker.exited = True
+                self._ended(worker)
+        finally:
+            for link in list(self._links):
+                link.close()
+            if self._server is not None:
+                self._server.close()
+            if self._made_folder is not None:
+                self._made_folder.remove()

@@ -12,10 +12,12 @@ from harness.core.labels import Control, Role
 from harness.core.outcomes import Tally
 from harness.core.values import Exchange, Request
 from harness.proxy.address import HostRule, UpstreamAddress
-from harness.proxy.dispatch import Naming, Sink
+from harness.proxy.breaker import BreakerOptions
+from harness.proxy.dispatch import DispatchOptions, Naming, Sink
+from harness.proxy.forwarding import ForwardingOptions
 from harness.proxy.server import ProxyOptions, ProxyServer
 from harness.settings.forms import parse_address
-from harness.settings.schema import Settings
+from harness.settings.schema import ProxySettings, Settings
 from harness.targets.spec import parse_target
 
 
@@ -78,6 +80,23 @@ def proxy_options(settings: Settings) -> ProxyOptions:
         control=Control.SECONDARY if Role.SECONDARY in shadows else Control.NONE,
         allow_writes=settings.proxy.allow_writes,
         shadow_timeout_s=settings.proxy.shadow_timeout_s,
+        tls_cert=settings.proxy.tls_cert or "",
+        tls_key=settings.proxy.tls_key or "",
+        forwarding=ForwardingOptions(via=settings.proxy.via, forwarded_for=settings.proxy.forwarded_for),
+        dispatch=dispatch_options(settings.proxy),
+    )
+
+
+def dispatch_options(proxy: ProxySettings) -> DispatchOptions:
+    """What of the live traffic is mirrored, by one of the ingress workers: a cap on all of them is shared out evenly."""
+    return DispatchOptions(
+        trials_in_flight_max=proxy.shadow_in_flight_max,
+        shadow_rps_max=None if proxy.shadow_rps_max is None else proxy.shadow_rps_max / proxy.workers,
+        breaker=BreakerOptions(error_share=proxy.breaker_errors, latency_ms=proxy.breaker_latency_ms, open_s=proxy.breaker_open_s),
+        sample=proxy.sample,
+        sample_key=proxy.sample_key or "",
+        exclude=proxy.exclude,
+        default_exclusions=proxy.default_exclusions,
     )
 
 

@@ -6,6 +6,7 @@ file that outlives it. When the supervisor is gone it answers what it has accept
 """
 
 import asyncio
+import logging
 import signal
 import socket
 import sys
@@ -15,7 +16,7 @@ from typing import Any, Final
 import msgspec
 
 from harness.app import parts
-from harness.app.ingress import Surroundings, make_server
+from harness.app.ingress import Surroundings, make_server, proxy_options
 from harness.bus.frames import Frame
 from harness.bus.link import Link
 from harness.bus.messages import (
@@ -26,6 +27,7 @@ from harness.bus.messages import (
     IngressOrders,
     Mirror,
     Recorded,
+    Reload,
     Serving,
     Stop,
     Stopped,
@@ -40,6 +42,7 @@ from harness.proxy.dispatch import Sink
 from harness.proxy.server import ProxyServer
 from harness.settings.schema import Settings
 
+_LOG: Final = logging.getLogger(__name__)
 GAUGE_SECONDS: Final = 0.25
 """How often it says what is under way."""
 ORPHAN_GRACE_SECONDS: Final = 10.0
@@ -123,8 +126,18 @@ class IngressWorker:
         elif isinstance(message, Mirror):
             if self._server is not None:
                 self._server.mirror(message.percent)
+        elif isinstance(message, Reload):
+            self._reload(message)
         elif isinstance(message, Stop):
             self.stop(message.grace_s)
+
+    def _reload(self, message: Reload) -> None:
+        """The supervisor has checked it all; files that changed since then leave everything as it was."""
+        if self._server is not None:
+            try:
+                self._server.reload(proxy_options(msgspec.msgpack.decode(message.settings, type=Settings)))
+            except ShadowdiffError as error:
+                _LOG.warning("reload refused: %s", error)
 
     def stop(self, grace_s: float) -> None:
         """End in order."""

@@ -1,6 +1,7 @@
 """The sockets on which clients are served: opened here, so that they outlive the workers that serve on them."""
 
 import socket
+from contextlib import ExitStack
 
 from harness.core.errors import SetupError
 from harness.core.limits import LISTEN_BACKLOG_MAX
@@ -18,7 +19,10 @@ def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
             return [first]
         port = first.getsockname()[1]
         first.close()
-        return [_listening(host, port, shared=True) for _ in range(count)]
+        with ExitStack() as opened:
+            sockets = [opened.enter_context(_listening(host, port, shared=True)) for _ in range(count)]
+            opened.pop_all()
+        return sockets
     except OSError as error:
         what = f"cannot listen: {error.strerror or error}"
         raise SetupError(what, where=f"{host}:{port}", fix="choose another address, or free this one") from error

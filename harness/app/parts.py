@@ -142,7 +142,15 @@ def address_of(url: str, settings: TargetSettings | None) -> tuple[UpstreamAddre
     """Where to send, with the target's TLS and Host options."""
     if settings is None:
         return parse_address(url), HostRule.KEEP
-    return parse_address(url, verify=settings.verify, ca_file=settings.ca_file or ""), HostRule(settings.host)
+    address = parse_address(
+        url,
+        verify=settings.verify,
+        ca_file=settings.ca_file or "",
+        server_name=settings.server_name or "",
+        client_cert=settings.client_cert or "",
+        client_key=settings.client_key or "",
+    )
+    return address, HostRule(settings.host)
 
 
 def target_settings(settings: Settings, role: Role) -> TargetSettings | None:

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import secrets
+import signal
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from pathlib import Path
@@ -13,14 +14,16 @@ from harness.app.context import Context, StoredFacts
 from harness.app.fleet import Fleet, FleetOrders
 from harness.app.listening import listening_sockets
 from harness.app.recorder import Recorder
+from harness.app.reloading import change
 from harness.app.results import Results
 from harness.app.signals import Stop, with_stop
 from harness.bus.messages import ENCODER, CompareOrders, IngressOrders, Recorded
-from harness.core.errors import SetupError
+from harness.core.errors import SetupError, ShadowdiffError
 from harness.core.labels import NEXT_STEP, Control, Design, ReasonCode, Role, RunMode, VerdictState
 from harness.core.limits import COMPARE_STALL_SECONDS_MAX
 from harness.evidence.gate import judge
 from harness.evidence.snapshot import Reason, Snapshot, Verdict
+from harness.proxy.tls import server_context
 from harness.report.model import Blind, Report, TargetFacts
 from harness.settings.forms import parse_address
 from harness.settings.load import Loaded
@@ -35,12 +38,23 @@ STOP_GRACE_SECONDS: Final = 10.0
 """For requests and shadows under way when the proxy stops."""
 
 
-async def run_proxy(loaded: Loaded, ui: Ui) -> int:
-    """Serve until stopped or the time is up. Returns 0 on a clean stop, with `proxy.gate` the verdict's code."""
+async def run_proxy(loaded: Loaded, ui: Ui, reload: Callable[[], Loaded] | None = None) -> int:
+    """Serve until stopped or the time is up. Returns 0 on a clean stop, with `proxy.gate` the verdict's code.
+
+    `reload` reads the configuration again, on SIGHUP; it raises what is wrong with it. SIGUSR1 switches mirroring off.
+    """
 
     async def body(stop: Stop) -> int:
         proxy = LiveRun(loaded, ui)
-        report = await proxy.serve(stop)
+        loop = asyncio.get_running_loop()
+        loop.add_signal_handler(signal.SIGUSR1, proxy.set_mirroring, 0.0)
+        if reload is not None:
+            loop.add_signal_handler(signal.SIGHUP, proxy.reload, reload)
+        try:
+            report = await proxy.serve(stop)
+        finally:
+            loop.remove_signal_handler(signal.SIGUSR1)
+            loop.remove_signal_handler(signal.SIGHUP)
         return finish.EXIT_CODE[report.verdict or VerdictState.INCONCLUSIVE] if loaded.settings.proxy.gate else 0
 
     return await with_stop(body, notice=ui.warn)
@@ -218,6 +232,34 @@ class LiveRun:
         if self._fleet is not None:
             self._context.metrics.set_other_processes((self._fleet.counters(),))
         return self._context.metrics.render()
+
+    def mirroring(self) -> float:
+        """See `harness.web.admin.StateProvider`."""
+        return self._fleet.mirroring() if self._fleet is not None else 0.0
+
+    def set_mirroring(self, percent: float) -> None:
+        """See `harness.web.admin.StateProvider`."""
+        if self._fleet is not None:
+            self._fleet.set_mirroring(percent)
+            self._ui.warn(f"mirroring {percent:g} % of what is sampled" if percent else "mirroring is switched off; clients are served on")
+
+    def reload(self, read: Callable[[], Loaded]) -> None:
+        """Take over what may change in a configuration that is read again, and the certificates; refused whole where it is wrong."""
+        try:
+            new = change(self._settings, read().settings)
+            options = ingress.proxy_options(new.settings)
+            if options.tls_cert:
+                server_context(options.tls_cert, options.tls_key or options.tls_cert)
+        except ShadowdiffError as error:
+            self._ui.warn(f"reload refused, everything stays as it was: {error}")
+            return
+        self._settings = new.settings
+        if self._fleet is not None:
+            self._fleet.reload(ENCODER.encode(new.settings))
+        said = ", ".join(new.changed) or "no key has changed"
+        self._ui.info(f"reloaded: {said}" + ("; certificates read again" if options.tls_cert else ""))
+        if new.kept:
+            self._ui.warn(f"changed in the file, but only a restart takes it over: {', '.join(new.kept)}")
 
     async def serving(self) -> None:
         """Returns once it takes traffic."""

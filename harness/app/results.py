@@ -6,18 +6,19 @@ workers are read no further, and the ingress workers shed. What it does not know
 
 import asyncio
 import os
+import sys
 import threading
 from collections import deque
 from collections.abc import Callable
 from contextlib import suppress
 from functools import partial
-from typing import Final
+from typing import Final, NamedTuple
 
 from harness.bus.link import Link
 from harness.bus.messages import decode_results, decode_trial
 from harness.core.errors import ShadowdiffError
 from harness.core.labels import Role, ShedReason
-from harness.core.limits import FOLD_QUEUE_FRAMES_MAX
+from harness.core.limits import FOLD_QUEUE_BYTES_MAX, FOLD_QUEUE_FRAMES_MAX
 from harness.core.outcomes import Tally
 from harness.evidence.bets import TrialBets, decode_bets
 from harness.evidence.snapshot import Snapshot
@@ -27,7 +28,20 @@ from harness.worker import Worker
 FOLD_NICE: Final = 5
 """The fold's thread gives way to whom a client waits for, and goes before comparison, which it would otherwise hold up."""
 
-_Outcome = tuple[bool, tuple[Role, ...]]
+
+class _Outcomes(NamedTuple):
+    """What became of trials in one step."""
+
+    compared: list[tuple[bool, tuple[Role, ...]]]
+    """Of each whether it diverged, and whose exchanges failed."""
+    lost: int
+
+
+class _Step(NamedTuple):
+    """Work for the thread, and the bytes it holds."""
+
+    work: Callable[[], _Outcomes]
+    size: int = 0
 
 
 class Results:
@@ -39,7 +53,8 @@ class Results:
     def __init__(self, fold: Fold, tally: Tally) -> None:
         self._fold = fold
         self._tally = tally
-        self._steps: deque[Callable[[], list[_Outcome] | int]] = deque()
+        self._steps: deque[_Step] = deque()
+        self._bytes = 0
         self._held: set[Link] = set()
         self._moved = asyncio.Event()
         self._thread = Worker("evidence")
@@ -62,23 +77,26 @@ class Results:
 
     def take(self, link: Link, payload: bytes) -> None:
         """A frame of results; `link` is held where too many wait."""
-        self._add(partial(self._fold_frame, payload))
-        if len(self._steps) >= FOLD_QUEUE_FRAMES_MAX:
+        self._add(_Step(partial(self._fold_frame, payload), len(payload)))
+        if len(self._steps) >= FOLD_QUEUE_FRAMES_MAX or self._bytes >= FOLD_QUEUE_BYTES_MAX:
             link.hold()
             self._held.add(link)
 
     def lost(self, stream: int, seqs: tuple[int, ...]) -> None:
         """These trials will not come any more, unless they have come before."""
-        self._add(partial(self._fold_lost, stream, seqs))
+        self._add(_Step(partial(self._fold_lost, stream, seqs)))
 
     def close(self, stream: int, handed_on: int) -> None:
         """A stream is over; of `handed_on` trials, those that never came are lost. Later results of it count for nothing."""
-        self._add(partial(self._fold_end, stream, handed_on))
+        self._add(_Step(partial(self._fold_end, stream, handed_on)))
 
     def fail(self, error: BaseException) -> None:
-        """Comparison cannot go on."""
+        """Comparison cannot go on: what waits is dropped, and so is what comes. Links are read on, or their ends were never seen."""
         if self._error is None:
             self._error = error
+            self._steps.clear()
+            self._bytes = 0
+            self._unhold()
             self._moved.set()
 
     def check(self) -> None:
@@ -109,28 +127,29 @@ class Results:
         if not ended:
             raise hanging("storage hangs", "its thread does not end")
 
-    def _add(self, step: Callable[[], list[_Outcome] | int]) -> None:
+    def _add(self, step: _Step) -> None:
         if self._error is None:
             self._steps.append(step)
+            self._bytes += step.size
             self._resting.clear()
             self._moved.set()
 
     async def _work(self) -> None:
         await self._thread.call(_give_way)
         while True:
-            while self._steps and self._error is None:
+            while self._steps:
+                step = self._steps[0]
                 try:
-                    done = await self._thread.call(self._steps[0])
+                    done = await self._thread.call(step.work)
                 except Exception as error:  # noqa: BLE001 - kept, and raised to whoever asks
                     self.fail(error)
                     break
-                self._steps.popleft()
                 self._count(done)
-                if len(self._steps) < FOLD_QUEUE_FRAMES_MAX // 2:
+                if self._steps:  # what failed meanwhile has dropped them
+                    self._steps.popleft()
+                    self._bytes -= step.size
+                if len(self._steps) < FOLD_QUEUE_FRAMES_MAX // 2 and self._bytes < FOLD_QUEUE_BYTES_MAX // 2:
                     self._unhold()
-            if self._error is not None:
-                self._steps.clear()
-                self._unhold()
             self._resting.set()
             self._moved.clear()
             await self._moved.wait()
@@ -140,33 +159,35 @@ class Results:
             link.unhold()
         self._held.clear()
 
-    def _count(self, done: list[_Outcome] | int) -> None:
-        if isinstance(done, int):
-            self._tally.shed(ShedReason.WORKER_LOST, done)
-            return
-        for diverged, failed in done:
+    def _count(self, done: _Outcomes) -> None:
+        self._tally.shed(ShedReason.WORKER_LOST, done.lost)
+        for diverged, failed in done.compared:
             self._tally.compared_as(diverged=diverged, failed=failed)
-        self.folded += len(done)
+        self.folded += len(done.compared)
 
-    def _fold_frame(self, payload: bytes) -> list[_Outcome]:
+    def _fold_frame(self, payload: bytes) -> _Outcomes:
         """In the thread."""
-        outcomes = []
+        compared, lost = [], 0
         for result in decode_results(payload):
             if result.stream in self._closed:
                 continue
             bets = decode_bets(result.bets)
+            lost += self._fold.make_room(result.stream, bets.seq)
             if self._fold.push(result.stream, bets, result.comparison, _source(result.trial)):
-                outcomes.append((bool(result.comparison.stable_candidate), _failed(bets)))
-        return outcomes
+                compared.append((bool(result.comparison.stable_candidate), _failed(bets)))
+        return _Outcomes(compared, lost)
 
-    def _fold_lost(self, stream: int, seqs: tuple[int, ...]) -> int:
+    def _fold_lost(self, stream: int, seqs: tuple[int, ...]) -> _Outcomes:
         """In the thread."""
-        return 0 if stream in self._closed else sum(self._fold.missing(stream, seq) for seq in seqs)
+        lost = 0
+        for seq in seqs if stream not in self._closed else ():
+            lost += self._fold.make_room(stream, seq) + self._fold.missing(stream, seq)
+        return _Outcomes([], lost)
 
-    def _fold_end(self, stream: int, handed_on: int) -> int:
+    def _fold_end(self, stream: int, handed_on: int) -> _Outcomes:
         """In the thread."""
         self._closed.add(stream)
-        return self._fold.close(stream, handed_on)
+        return _Outcomes([], self._fold.close(stream, handed_on))
 
 
 def hanging(what: str, detail: str) -> ShadowdiffError:
@@ -184,8 +205,8 @@ def _failed(bets: TrialBets) -> tuple[Role, ...]:
     return tuple(role for role, outcome in arms if outcome is not None and outcome.error is not None)
 
 
-def _give_way() -> int:
+def _give_way() -> None:
     """On Linux a priority is a thread's own; elsewhere it would be the process's, so it is left as it is."""
-    if hasattr(os, "sched_yield") and os.uname().sysname == "Linux":
-        os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), FOLD_NICE)
-    return 0
+    if sys.platform == "linux":
+        with suppress(OSError):  # a sandbox may forbid it; then it is merely not nice
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), FOLD_NICE)

@@ -41,23 +41,28 @@ class FrameSplitter:
 
     def __init__(self) -> None:
         self._rest = bytearray()
+        self._needed = 0
+        """Bytes that the rest must have before there is anything to cut: a large frame is put together once, not with each piece."""
 
     def feed(self, data: bytes) -> Iterator[tuple[Frame, bytes]]:
         """The frames that `data` completes. Raises ShadowdiffError for bytes that are no frame."""
         if self._rest:
             self._rest += data
+            if len(self._rest) < self._needed:
+                return
             data = bytes(self._rest)
-        start, end = 0, len(data)
+        start, end, needed = 0, len(data), 0
         while end - start >= _HEAD.size:
             length, kind = _HEAD.unpack_from(data, start)
             if length > BUS_FRAME_BYTES_MAX or kind >= len(Frame):
                 raise ShadowdiffError("bytes that are no frame", where="bus", fix="report this: the harness's processes disagree")
             after = start + _HEAD.size + length
             if after > end:
+                needed = after - start
                 break
             yield _KINDS[kind], data[start + _HEAD.size : after]
             start = after
-        self._rest = bytearray(memoryview(data)[start:])
+        self._rest, self._needed = bytearray(memoryview(data)[start:]), needed
 
 
 _KINDS: Final = tuple(Frame)

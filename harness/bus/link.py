@@ -15,7 +15,11 @@ from harness.core.errors import ShadowdiffError
 
 
 class Link(asyncio.Protocol):
-    """A connection. `received` gets each frame in order; `lost` is called once when it is over, after all frames."""
+    """A connection. `received` gets each frame in order; `lost` is called once when it is over, after all frames.
+
+    After a write that failed, what the other end had sent before may stay unread. What is no frame or no message, and what
+    `received` refuses with a ShadowdiffError, ends the connection.
+    """
 
     def __init__(self, received: Callable[["Link", Frame, bytes], None], lost: Callable[["Link"], None]) -> None:
         self._received = received
@@ -58,21 +62,20 @@ class Link(asyncio.Protocol):
         if self._transport is not None and self.open and not self._transport.is_reading():
             self._transport.resume_reading()
 
-    def finish(self) -> None:
-        """Send no more; the other end reads what was sent, and its end."""
-        self._flush()
-        if self._transport is not None and self.open:
-            self._transport.write_eof()
-
     def close(self) -> None:
         """End the connection once what was sent is gone."""
         self._flush()
         if self._transport is not None:
             self._transport.close()
 
-    async def wait_over(self) -> None:
-        """Returns once the connection is over."""
-        await self._over.wait()
+    async def wait_over(self, seconds: float) -> None:
+        """Returns once the connection is over; it is broken off where the other end has not taken everything in so many seconds."""
+        try:
+            async with asyncio.timeout(seconds):
+                await self._over.wait()
+        except TimeoutError:
+            if self._transport is not None:
+                self._transport.abort()
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not isinstance: uvloop's transports are of no asyncio class.

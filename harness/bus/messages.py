@@ -1,7 +1,7 @@
 """What the harness's own processes tell each other. Values only; both ends are of one version, as one supervisor starts all.
 
 ingress worker -> compare worker   Hello, then TRIAL frames; back: Done
-compare worker -> supervisor       Hello; RESULTS and COUNTERS frames, StreamOver, Failed; back: CompareOrders
+compare worker -> supervisor       Hello; RESULTS and COUNTERS frames, StreamOver, Failed; back: CompareOrders, Stop
 ingress worker -> supervisor       Hello, Serving, Connected, Lost, Stopped, Failed; RECORD frames;
                                    back: IngressOrders, Comparers, Mirror, Reload, Stop
 """
@@ -57,7 +57,10 @@ class Reload(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
 
 class Stop(msgspec.Struct, frozen=True, tag=True, array_like=True):
-    """Answer what was accepted, wait for shadows, hand over what is to be compared; at most so many seconds."""
+    """Answer what was accepted, wait for shadows, hand over what is to be compared; at most so many seconds.
+
+    A compare worker ends at once: nobody hands it anything any more.
+    """
 
     grace_s: float
 

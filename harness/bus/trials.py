@@ -5,20 +5,27 @@ it may have been the trial that killed it.
 """
 
 import asyncio
+import errno
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from harness.bus.frames import Frame
 from harness.bus.link import Link
 from harness.bus.messages import ENCODER, Connected, Done, Hello, Lost, decode_message
 from harness.bus.room import FairRoom
-from harness.core.limits import SEQUENCER_WINDOW_MAX, SHADOW_TRIALS_IN_FLIGHT_MAX
+from harness.core.errors import ShadowdiffError
+from harness.core.limits import BUS_FRAME_BYTES_MAX, SEQUENCER_WINDOW_MAX, SHADOW_TRIALS_IN_FLIGHT_MAX
 from harness.core.outcomes import Tally
 from harness.core.values import Trial
 
-NOBODY = -1
+NOBODY: Final = -1
 """Stands for the compare worker of a trial for which there was none."""
+CONNECT_AGAIN_SECONDS: Final = 0.5
+"""Wait before a compare worker is tried again that is there but cannot be reached now (no descriptor is free, say)."""
+CLOSE_SECONDS: Final = 1.0
+"""How long a compare worker may take to read what it was sent, when this end closes."""
+_GONE: Final = (errno.ENOENT, errno.ECONNREFUSED)
 
 
 class _Handed(NamedTuple):
@@ -48,6 +55,8 @@ class TrialBus:
         self._tell = tell
         self._room = room or FairRoom()
         self._comparers: dict[int, _Comparer] = {}
+        self._tried: set[int] = set()
+        """Compare workers connected to once; what broke is not mended, the supervisor starts another."""
         self._connecting: set[asyncio.Task[None]] = set()
         self._next_seq = 0
         self._idle = asyncio.Event()
@@ -65,8 +74,11 @@ class TrialBus:
 
     def use(self, sockets: Iterable[tuple[int, str]]) -> None:
         """Connect to the compare workers that are new. One that is gone is noticed by its connection."""
-        for number, path in sockets:
-            if number not in self._comparers:
+        there = dict(sockets)
+        self._tried &= there.keys()
+        for number, path in there.items():
+            if number not in self._tried:
+                self._tried.add(number)
                 comparer = self._comparers[number] = _Comparer(number)
                 task = asyncio.get_running_loop().create_task(self._connect(comparer, path))
                 self._connecting.add(task)
@@ -85,9 +97,11 @@ class TrialBus:
         return any(comparer.link is not None for comparer in self._comparers.values()) and self._room.admits(endpoint, size)
 
     def put(self, trial: Trial) -> None:
-        """Hand a trial on; its number is its `seq`, which must be the next one."""
+        """Hand a trial on; its number is its `seq`, which must be the next one. What this raises leaves everything as it was."""
         assert trial.seq == self._next_seq, "trials are numbered as they end"
         payload = ENCODER.encode(trial)
+        if len(payload) > BUS_FRAME_BYTES_MAX:
+            raise ShadowdiffError(f"a trial of {len(payload)} bytes is beyond the bound", where="bus", fix="report this")
         self._next_seq += 1
         self._tally.handed_on()
         able = [comparer for comparer in self._comparers.values() if comparer.link is not None]
@@ -114,21 +128,26 @@ class TrialBus:
             pass
         for link in links:
             link.close()
-            await link.wait_over()
+        await asyncio.gather(*(link.wait_over(CLOSE_SECONDS) for link in links))
 
     async def _connect(self, comparer: _Comparer, path: str) -> None:
         loop = asyncio.get_running_loop()
 
         def received(_link: Link, _kind: Frame, payload: bytes) -> None:
             done = decode_message(payload)
-            assert isinstance(done, Done)
+            if not isinstance(done, Done) or not 0 < done.count <= len(comparer.undone):
+                raise ShadowdiffError("word of trials that were never handed on", where="bus", fix="report this")
             self._done(comparer, done.count)
 
-        try:
-            _, link = await loop.create_unix_connection(lambda: Link(received, lambda _: self._lost(comparer)), path)
-        except OSError:
-            self._comparers.pop(comparer.number, None)  # it ended meanwhile; the supervisor starts another
-            return
+        while True:
+            try:
+                _, link = await loop.create_unix_connection(lambda: Link(received, lambda _: self._lost(comparer)), path)
+                break
+            except OSError as error:
+                if error.errno in _GONE:
+                    self._comparers.pop(comparer.number, None)  # it ended meanwhile; the supervisor starts another
+                    return
+                await asyncio.sleep(CONNECT_AGAIN_SECONDS)
         self._tell(Connected(comparer.number))
         link.send(Hello(self._stream, ingress=True))
         comparer.link = link

@@ -4,12 +4,15 @@ Everything heavy is imported inside the bodies, so that --help is there at once.
 """
 
 from pathlib import Path
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import click
 
 from harness.cli import options
 from harness.cli.session import Session
+
+if TYPE_CHECKING:
+    from harness.settings.load import Loaded
 
 REPORT_FORMATS: Final = ("html", "json", "junit", "markdown")
 
@@ -138,13 +141,16 @@ def proxy(context: click.Context) -> int:
 
     A client gets stable's answer and never waits for the others. Only GET, HEAD and OPTIONS are mirrored, unless
     --allow-writes says that each target has a store of its own. The exit code is 0 on a clean stop, and with --gate the
-    verdict: 0 pass, 1 fail, 3 inconclusive.
+    verdict: 0 pass, 1 fail, 3 inconclusive. SIGUSR1 switches mirroring off; SIGHUP reads configuration and certificates again.
     """
     loaded = options.load_with(context, _NEEDED_FOR_PROXY)
     from harness.app.proxy import run_proxy  # noqa: PLC0415
     from harness.cli import loop  # noqa: PLC0415
 
-    return loop.run(run_proxy(loaded, context.ensure_object(Session).terminal))
+    def read_again() -> "Loaded":
+        return options.load_with(context, _NEEDED_FOR_PROXY)
+
+    return loop.run(run_proxy(loaded, context.ensure_object(Session).terminal, read_again))
 
 
 @cli.command(short_help="Judge a stored run again.")

@@ -87,6 +87,8 @@ BUS_TRIAL_FORWARDED_BYTES_MAX: Final = 64 * 1024
 """A larger trial goes on to the run store only where something in it differs."""
 FOLD_QUEUE_FRAMES_MAX: Final = 64
 """Frames of results that wait to be folded; beyond it compare workers are not read."""
+FOLD_QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Size of the same."""
 RECORD_UNSENT_BYTES_MAX: Final = 32 * 1024 * 1024
 """Exchanges to be recorded that wait in an ingress worker; further ones are lost and counted."""
 

@@ -11,7 +11,6 @@ from typing import Final
 import msgspec
 
 from harness.core.clock import Clock, Rng
-from harness.core.http import SAFE_METHODS, header
 from harness.core.labels import ShedReason, SkipReason
 from harness.core.limits import LIVE_CAPTURE_BYTES_MAX
 from harness.core.outcomes import Tally
@@ -19,10 +18,10 @@ from harness.core.values import Exchange, Request
 from harness.proxy.call import Call
 from harness.proxy.capture import Budget
 from harness.proxy.copies_ingress import Copy, CopyConnection, Inbox
-from harness.proxy.dispatch import Naming, Sink
+from harness.proxy.dispatch import Dispatcher, DispatchOptions, Naming, Sink
 from harness.proxy.server import ProxyOptions, ProxyServer
 from harness.proxy.upstream import UpstreamPool
-from harness.proxy.wire import GUARD_HEADER
+from harness.proxy.wire import GUARD_HEADER, UnsendableRequestError
 
 _GUARD: Final = ((GUARD_HEADER, "1"),)
 _SHADOW_HOST: Final = re.compile(r"(?P<host>.+?)-shadow(?P<port>:[0-9]*)?", re.IGNORECASE | re.DOTALL)
@@ -46,34 +45,23 @@ def request_of(copy: Copy) -> Request:
 
 
 class Double:
-    """Asks stable's double for each copy and tells its exchange. Bounded: what is beyond the bounds is shed before anything is sent."""
+    """Asks stable's double for each copy and hands on its exchange. Bounded: what is beyond the bounds is shed before it is sent."""
 
     def __init__(
         self,
         pool: UpstreamPool,
+        dispatcher: Dispatcher,
+        options: DispatchOptions,
         *,
-        useful: bool,
-        allow_writes: bool,
-        trials_max: int,
-        bytes_max: int,
-        mirrored: Callable[[], int],
         tally: Tally,
         answered: Callable[[Request, Exchange], None],
-        failed: Callable[[BaseException], None],
     ) -> None:
-        """`useful`: somebody does something with the answers. `mirrored` says how many trials are with the other targets; they
-        count against `trials_max` too, so that none is turned away for want of room once stable's double was asked.
-        `answered` takes over the request's outcome and must not raise.
-        """
+        """`answered` takes over the outcome of a request that the dispatcher did not decline, and must not raise."""
         self._pool = pool
-        self._useful = useful
-        self._allow_writes = allow_writes
-        self._trials_max = trials_max
-        self._bytes_max = bytes_max
-        self._mirrored = mirrored
+        self._dispatcher = dispatcher
+        self._options = options
         self._tally = tally
         self._answered = answered
-        self._failed = failed
         self._calls: dict[int, tuple[Call, int]] = {}
         self._bytes = 0
         self._number = 0
@@ -87,22 +75,21 @@ class Double:
         return len(self._calls)
 
     def take(self, copy: Copy) -> None:
-        """A copy came. Never raises; the request gets its outcome here, or with `answered`."""
+        """A copy came. Never raises; the request gets its outcome here, or by `answered`."""
+        if copy.head.upgrade:
+            self._tally.skipped(SkipReason.UPGRADE)
+            return
+        request = request_of(copy)
+        # Before stable's double is asked: it has state too, and has had the request from the client in another place.
+        if self._dispatcher.declines(request, copy.starved):
+            return
+        shed = self._shed(len(request.body.data))
+        if shed is not None:
+            self._tally.shed(shed)
+            return
         try:
-            skip = self._skip(copy)
-            if skip is not None:
-                self._tally.skipped(skip)
-                return
-            shed = self._shed(copy)
-            if shed is not None:
-                self._tally.shed(shed)
-                return
-            if copy.body.truncated:
-                self._tally.skipped(SkipReason.TRUNCATED_REQUEST)
-                return
-            self._ask(request_of(copy))
-        except Exception as error:  # noqa: BLE001 - whatever fails here, further copies are taken
-            self._failed(error)
+            self._ask(request)
+        except UnsendableRequestError:
             self._tally.shed(ShedReason.FAULT)
 
     async def stop(self, grace_s: float) -> None:
@@ -117,22 +104,12 @@ class Double:
                 self._leave(number)
                 self._tally.shed(ShedReason.SHUTDOWN)
 
-    def _skip(self, copy: Copy) -> SkipReason | None:
-        if header(copy.head.headers, GUARD_HEADER) is not None:
-            return SkipReason.LOOP
-        if copy.head.upgrade:
-            return SkipReason.UPGRADE
-        if not self._useful:
-            return SkipReason.NO_SHADOW
-        if copy.head.method == "TRACE" or (copy.head.method not in SAFE_METHODS and not self._allow_writes):
-            return SkipReason.WRITE  # stable has had it from the client: a second one would write twice
-        return None
-
-    def _shed(self, copy: Copy) -> ShedReason | None:
+    def _shed(self, held: int) -> ShedReason | None:
         if self._stopping:
             return ShedReason.SHUTDOWN
-        full = len(self._calls) + self._mirrored() >= self._trials_max
-        return ShedReason.IN_FLIGHT if full or copy.starved or self._bytes + len(copy.body.data) > self._bytes_max else None
+        # Those with the other targets count too, so that none is turned away for want of room once the double was asked.
+        full = len(self._calls) + self._dispatcher.in_flight >= self._options.trials_in_flight_max
+        return ShedReason.IN_FLIGHT if full or self._bytes + held > self._options.bytes_in_flight_max else None
 
     def _ask(self, request: Request) -> None:
         number, held = self._number, len(request.body.data)
@@ -172,7 +149,10 @@ class CopiesServer(ProxyServer):
         sink: Sink,
         on_exchange: Callable[[Request, Exchange], None] | None = None,
     ) -> None:
-        """`on_exchange` sees each exchange with stable's double; what it raises is logged and forgotten."""
+        """`on_exchange` sees each exchange with stable's double, so nothing of what is skipped or shed before.
+
+        What it raises is logged and forgotten.
+        """
         options = msgspec.structs.replace(options, stable_silence_s=options.shadow_timeout_s)
         super().__init__(options, clock=clock, rng=rng, tally=tally, naming=naming, sink=sink, on_exchange=on_exchange)
         self._double: Double | None = None
@@ -185,17 +165,12 @@ class CopiesServer(ProxyServer):
     def _protocol(self, stable: UpstreamPool) -> Callable[[], asyncio.Protocol]:
         dispatcher, options = self._dispatcher, self._options
         assert dispatcher is not None
-        self._double = Double(
-            stable,
-            useful=len(self._pools) > 1 or self._on_exchange is not None,
-            allow_writes=options.allow_writes,
-            trials_max=options.dispatch.trials_in_flight_max,
-            bytes_max=options.dispatch.bytes_in_flight_max,
-            mirrored=lambda: dispatcher.in_flight,
-            tally=self._tally,
-            answered=lambda request, exchange: self._completed(request, exchange, starved=False),
-            failed=lambda error: self._faults.add("asking stable's double", error),
-        )
+
+        def answered(request: Request, exchange: Exchange) -> None:
+            self._record(request, exchange)
+            dispatcher.go_on(request, exchange)
+
+        self._double = Double(stable, dispatcher, options.dispatch, tally=self._tally, answered=answered)
         inbox = Inbox(tally=self._tally, budget=Budget(LIVE_CAPTURE_BYTES_MAX), take=self._double.take)
         return lambda: CopyConnection(inbox, options.client, self._clients)
 

@@ -208,14 +208,31 @@ class Dispatcher:
         `starved`: the copy of the request is incomplete because the harness ran out of its bound on memory.
         """
         try:
-            outcome = self._skip(request) or self._shed_or_begin(request, stable, starved)
-            if outcome is None:
-                return
-            if isinstance(outcome, SkipReason):
-                self._tally.skipped(outcome)
-            else:
-                self._tally.shed(outcome)
+            self._count(self._skip(request) or self._shed_or_begin(request, stable, starved))
         except Exception as error:  # noqa: BLE001 - whatever fails here, the live path goes on
+            self._faults.add("mirroring", error)
+            self._tally.shed(ShedReason.FAULT)
+
+    def declines(self, request: Request, starved: bool) -> bool:
+        """Whether a request is not to be mirrored, as far as that is known before stable was asked; it then has its outcome.
+
+        For whoever has yet to ask stable: a request that was not declined is handed to `go_on` with stable's exchange. The two
+        together are `offer`. Never raises.
+        """
+        try:
+            outcome = self._skip(request) or self._refusal(request, starved, len(request.body.data), self._clock.monotonic_ns())
+            self._count(outcome)
+        except Exception as error:  # noqa: BLE001 - as in offer
+            self._faults.add("mirroring", error)
+            self._tally.shed(ShedReason.FAULT)
+            return True
+        return outcome is not None
+
+    def go_on(self, request: Request, stable: Exchange) -> None:
+        """Stable's exchange of a request that was not declined. Never raises; the request gets its outcome as with `offer`."""
+        try:
+            self._count(self._shed_or_begin(request, stable, starved=False))
+        except Exception as error:  # noqa: BLE001 - as in offer
             self._faults.add("mirroring", error)
             self._tally.shed(ShedReason.FAULT)
 
@@ -230,6 +247,14 @@ class Dispatcher:
                 trial.abort()
                 self._leave(trial)
                 self._tally.shed(ShedReason.SHUTDOWN)
+
+    def _count(self, outcome: SkipReason | ShedReason | None) -> None:
+        if outcome is None:
+            return
+        if isinstance(outcome, SkipReason):
+            self._tally.skipped(outcome)
+        else:
+            self._tally.shed(outcome)
 
     def _skip(self, request: Request) -> SkipReason | None:
         """Why a request is not mirrored whatever the load. The cheapest questions come first, the draw last."""
@@ -249,22 +274,25 @@ class Dispatcher:
 
     def _shed_or_begin(self, request: Request, stable: Exchange, starved: bool) -> SkipReason | ShedReason | None:
         """Send the shadows, unless something speaks against it. Nothing looks at what the arms would answer."""
-        if self._stopping:
-            return ShedReason.SHUTDOWN
-        held = self._held_bytes(request, stable)
-        if starved or len(self._under_way) >= self._options.trials_in_flight_max or self._bytes + held > self._options.bytes_in_flight_max:
-            return ShedReason.IN_FLIGHT
-        if request.body.truncated:
-            return SkipReason.TRUNCATED_REQUEST
-        now_ns = self._clock.monotonic_ns()
-        shed = self._protection.refuses(now_ns)
-        if shed is not None:
-            return shed
+        held, now_ns = self._held_bytes(request, stable), self._clock.monotonic_ns()
+        refusal = self._refusal(request, starved, held, now_ns)
+        if refusal is not None:
+            return refusal
         endpoint = self._naming.endpoint_of(request)
         if not self._sink.has_room(endpoint, held):
             return ShedReason.QUEUE_FULL
         self._begin(request, stable, endpoint, held, now_ns)
         return None
+
+    def _refusal(self, request: Request, starved: bool, held: int, now_ns: int) -> SkipReason | ShedReason | None:
+        """What speaks against sending now, whichever endpoint it is. Changes nothing."""
+        if self._stopping:
+            return ShedReason.SHUTDOWN
+        if starved or len(self._under_way) >= self._options.trials_in_flight_max or self._bytes + held > self._options.bytes_in_flight_max:
+            return ShedReason.IN_FLIGHT
+        if request.body.truncated:
+            return SkipReason.TRUNCATED_REQUEST
+        return self._protection.refuses(now_ns)
 
     def _held_bytes(self, request: Request, stable: Exchange) -> int:
         """What the trial may come to hold: each arm is taken to answer as much as stable did."""

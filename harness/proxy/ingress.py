@@ -20,6 +20,8 @@ from harness.proxy.parsing import RequestParser
 from harness.proxy.relay import Live, Relay
 from harness.proxy.wire import Refused, RequestHead
 
+LATE_SECONDS = 0.1
+"""How long a connection that was accepted just before the listener closed may take to begin with its first request."""
 LINGER_SECONDS = 2.0
 """How long input is thrown away after an answer that closes, so that a reset does not destroy the answer (RFC 9112 9.6)."""
 
@@ -54,6 +56,7 @@ class Clients:
         self._connections: set[Closable] = set()
         self._none = asyncio.Event()
         self._none.set()
+        self._stopping = False
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -62,6 +65,8 @@ class Clients:
         """A client came."""
         self._connections.add(connection)
         self._none.clear()
+        if self._stopping:  # uvloop tells of a connection some time after it was accepted
+            asyncio.get_running_loop().call_later(LATE_SECONDS, connection.stop)
 
     def discard(self, connection: Closable) -> None:
         """A client went."""
@@ -71,6 +76,7 @@ class Clients:
 
     async def stop(self, grace_s: float) -> None:
         """Let what is under way be answered, for at most `grace_s` seconds, and close all."""
+        self._stopping = True
         for connection in list(self._connections):
             connection.stop()
         try:

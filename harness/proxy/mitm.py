@@ -207,7 +207,7 @@ class Door:
 
         own, *chain = [certs.Cert(each) for each in load_pem_x509_certificates(Path(cert_file).read_bytes())]
         key = load_pem_private_key(Path(key_file or cert_file).read_bytes(), None)
-        self._tls.certstore.add_cert(certs.CertStoreEntry(own, key, Path(cert_file), chain), "*")
+        self._tls.certstore.certs["*"] = certs.CertStoreEntry(own, key, Path(cert_file), chain)
 
     async def serve(self, reader: Any, writer: Any = None) -> None:
         """A client came: serve it to its end. Never raises but when cancelled."""
@@ -261,12 +261,15 @@ class Door:
         except OptionsError as error:
             raise SetupError(str(error), where=mitm.confdir, fix="give a directory with a usable mitmproxy authority") from error
         except (OSError, ValueError) as error:
-            raise SetupError(
-                f"the certificate authority cannot be used: {getattr(error, 'strerror', None) or error}",
-                where=mitm.confdir,
-                fix="give a directory of this user, empty or with mitmproxy-ca.pem in it",
-            ) from error
+            raise _unusable(mitm.confdir, getattr(error, "strerror", None) or str(error)) from error
+        if self._tls.certstore is None:  # mitmproxy only logs why
+            raise _unusable(mitm.confdir, "mitmproxy-ca.pem does not hold a certificate and its key")
         return master
+
+
+def _unusable(confdir: str, why: str) -> SetupError:
+    fix = "give a directory of this user, empty or with mitmproxy-ca.pem in it"
+    return SetupError(f"the certificate authority cannot be used: {why}", where=confdir, fix=fix)
 
 
 def _authority(stable: UpstreamAddress) -> str:
@@ -320,14 +323,14 @@ class FrontHandler(ProxyConnectionHandler):  # type: ignore[misc]
         """See mitm_flow.Owner."""
         if self._gone:
             return
-        if pipe is not None and pipe is self._solo:
-            if pipe.reading or pipe.over:
-                self._may_read.set()
-            else:
-                self._may_read.clear()
         if pipe is not None and pipe.over and pipe in self._pipes:
             self._pipes.discard(pipe)
             self._time()
+        if self._solo is not None or self.client.transport_protocol == "udp":  # HTTP/2 streams are held one by one
+            if all(each.reading for each in self._pipes):
+                self._may_read.set()
+            else:
+                self._may_read.clear()
         self._todo[pipe] = None
         if self._pump is None:
             self._pump = self._loop.create_task(self._bring())

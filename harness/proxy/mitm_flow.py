@@ -5,6 +5,7 @@ HTTP/3 request becomes an HTTP/1.1 exchange of its own over a pipe (RFC 9113 8, 
 capture, counting, mirroring) is the native path itself, so its promises are kept in one place. This module opens no sockets.
 """
 
+import contextlib
 import re
 import struct
 from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ from mitmproxy.proxy.layers.http import (
 )
 from mitmproxy.proxy.layers.http._http2 import Http2Server
 from mitmproxy.proxy.layers.http._http_h2 import BufferedH2Connection
+from OpenSSL import SSL
 
 from harness.core.labels import RefusedReason
 from harness.core.limits import FRONT_PIECE_BYTES_MAX, HEAD_BYTES_MAX, HTTP2_STREAMS_MAX, STREAM_BUFFER_BYTES_MAX
@@ -91,7 +93,8 @@ class FrontTls(layers.ClientTLSLayer):  # type: ignore[misc]
 
     def send_close(self, command: commands.CloseConnection) -> Commands:
         if self.tls is not None and not self.truncated:
-            self.tls.shutdown()
+            with contextlib.suppress(SSL.Error):  # said before, or in no state to say it
+                self.tls.shutdown()
             yield from self.tls_interact()
         yield from super().send_close(command)
 
@@ -222,12 +225,32 @@ class FrontHttp2(Http2Server):  # type: ignore[misc]
         self.h2_conn = PacedConnection(self.h2_conf)
 
 
+class FrontQuic(layers.ClientQuicLayer):  # type: ignore[misc]
+    """QUIC to the client. Each datagram may acknowledge what was sent, and so make room for more of an answer."""
+
+    def __init__(self, context: Any, owner: Owner) -> None:
+        super().__init__(context)
+        self._front = FrontLayer(context, owner, self)
+        self.child_layer = self._front
+
+    def _handle_event(self, event: Any) -> Commands:
+        yield from super()._handle_event(event)
+        if not isinstance(event, PipeReady):
+            self._front.wake_waiting()
+
+    def unsent(self, stream_id: int) -> int:
+        """Bytes of an answer that the client has not acknowledged."""
+        stream = self.quic._streams.get(stream_id) if self.quic is not None else None
+        return 0 if stream is None else len(stream.sender._buffer)
+
+
 class FrontLayer(layers.HttpLayer):  # type: ignore[misc]
     """An HTTP/2 or HTTP/3 connection. Its streams go to the native path, each over a pipe of its own."""
 
-    def __init__(self, context: Any, owner: Owner) -> None:
+    def __init__(self, context: Any, owner: Owner, quic: FrontQuic | None = None) -> None:
         super().__init__(context, HTTPMode.transparent)
         self.owner = owner
+        self._quic = quic
         self.paced: PacedConnection | None = None
         self.streams_of: dict[Pipe, StreamLayer] = {}
 
@@ -244,9 +267,13 @@ class FrontLayer(layers.HttpLayer):  # type: ignore[misc]
             self.paced = server.h2_conn
             self.connections[self.context.client] = server
         yield from super()._handle_event(event)
+        self.wake_waiting()
+
+    def wake_waiting(self) -> None:
+        """The client may have given room for what waits."""
         for pipe in self.streams_of:
             if pipe.get_write_buffer_size():
-                self.owner.wake(pipe)  # the client may have given room
+                self.owner.wake(pipe)
 
     def make_stream(self, stream_id: int) -> Commands:
         stream = self.streams[stream_id] = StreamLayer(self.context.fork(), stream_id, self)
@@ -254,7 +281,9 @@ class FrontLayer(layers.HttpLayer):  # type: ignore[misc]
 
     def has_room(self, stream_id: int) -> bool:
         """Whether the client takes more of this stream's answer now."""
-        return self.paced is None or self.paced.unsent(stream_id) == 0
+        if self.paced is not None:
+            return self.paced.unsent(stream_id) == 0
+        return self._quic is None or self._quic.unsent(stream_id) < STREAM_BUFFER_BYTES_MAX
 
     def regulate(self, stream_id: int, *, reading: bool) -> Commands:
         """Let the client send more of this stream's request, or not."""
@@ -422,9 +451,7 @@ class Chooser:
         context, data = next_layer.context, next_layer.data_client()
         owner = self._owner_of(context.client)
         if context.client.transport_protocol == "udp":
-            quic = layers.ClientQuicLayer(context)
-            quic.child_layer = FrontLayer(context, owner)
-            next_layer.layer = quic
+            next_layer.layer = FrontQuic(context, owner)
         elif context.client.alpn == b"h2" and isinstance(context.layers[-1], FrontTls):
             next_layer.layer = FrontLayer(context, owner)
         elif data[:1] == b"\x16":

@@ -244,9 +244,12 @@ class ProxyServer:
 
     def _completed(self, request: Request, exchange: Exchange, starved: bool) -> None:
         assert self._dispatcher is not None
+        self._record(request, exchange)
+        self._dispatcher.offer(request, exchange, starved)
+
+    def _record(self, request: Request, exchange: Exchange) -> None:
         if self._on_exchange is not None:
             try:
                 self._on_exchange(request, exchange)
             except Exception as error:  # noqa: BLE001 - a recorder that fails must not touch the client
                 self._faults.add("recording", error)
-        self._dispatcher.offer(request, exchange, starved)

@@ -31,6 +31,7 @@ _NOT_IN_TRAILERS: Final = HOP_BY_HOP | {"content-length", "host", "content-encod
 _BODILESS_STATUS: Final = frozenset({204, 304})
 _TOKEN: Final = re.compile(r"[!#$%&'*+\-.^_`|~0-9A-Za-z]+")
 _FIELD_VALUE: Final = re.compile(r"[^\x00\r\n]*")
+_REASON: Final = re.compile(r"[\t\x20-\x7e\x80-\xff]*")
 _TARGET: Final = re.compile(r"[!-~\x80-\xff]+")
 _RTSP_METHODS: Final = frozenset(
     {"DESCRIBE", "ANNOUNCE", "SETUP", "PLAY", "PAUSE", "TEARDOWN", "GET_PARAMETER", "SET_PARAMETER", "REDIRECT", "RECORD", "FLUSH"}
@@ -214,6 +215,8 @@ def answer_head(status: int, reason: str, headers: Headers, *, request_method: s
     if request_method == "HEAD" or status in _BODILESS_STATUS or status < 200:
         framing, length = Framing.NONE, 0
     faulty = framing is Framing.CHUNKED and version == "1.0"
+    if not _REASON.fullmatch(reason):
+        reason = ""  # the parser lets control characters pass; no client needs a reason (RFC 9112 4)
     alive = keep_alive and framing is not Framing.UNTIL_CLOSE and not faulty
     return AnswerHead(status=status, reason=reason, headers=headers, framing=framing, length=length, keep_alive=alive)
 

@@ -18,6 +18,8 @@ from tests.proxy.rig import Answer, Behaviour, Rig, read_answers, rig
 
 FRONTS = ("http1", "tls", "h2c", "h2")
 """How a client may come: HTTP/1.1 and HTTP/2, each without and with TLS."""
+GOAWAY = 7
+"""A frame's type."""
 Pairs = list[tuple[bytes, bytes]]
 
 
@@ -133,21 +135,25 @@ class H2Client:
 
     async def _receive(self) -> None:
         try:
-            while data := await self._reader.read(65536):
-                for event in self.connection.receive_data(data):
+            while True:
+                frame = await self._reader.readexactly(9)
+                frame += await self._reader.readexactly(int.from_bytes(frame[:3], "big"))
+                if frame[3] == GOAWAY:
+                    # The library would take it for the end of all streams, not only of new ones (RFC 9113 6.8).
+                    self.goaway = True
+                    self._news.set()
+                    continue
+                for event in self.connection.receive_data(frame):
                     self._on(event)
                 self.flush()
                 self._news.set()
-        except OSError:
+        except (OSError, asyncio.IncompleteReadError):
             pass
         finally:
             self.closed = True
             self._news.set()
 
     def _on(self, event: Any) -> None:
-        if isinstance(event, h2.events.ConnectionTerminated):
-            self.goaway = True
-            return
         got = self.answers.get(getattr(event, "stream_id", 0))
         if got is None:
             return

@@ -169,11 +169,13 @@ def test_what_began_before_it_opened_has_no_say_after() -> None:
     breaker = Breaker(BreakerOptions(probes=2))
     stragglers = [breaker.begin() for _ in range(50)]
     fed(breaker, [exchange(SECOND, ErrorKind.TIMEOUT)] * BREAKER_EXCHANGES_MIN)
+    states = [breaker.state]
     probe = breaker.begin()
     for ticket in stragglers:
         breaker.end(ticket, exchange(SECOND, ErrorKind.TIMEOUT))
         breaker.give_up(ticket)
-    assert breaker.state is BreakerState.PROBING
+    states.append(breaker.state)
     breaker.end(probe, exchange(SECOND))
     breaker.end(breaker.begin(), exchange(SECOND))
-    assert breaker.state is BreakerState.CLOSED
+    states.append(breaker.state)
+    assert states == [BreakerState.OPEN, BreakerState.PROBING, BreakerState.CLOSED]

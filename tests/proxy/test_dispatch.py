@@ -2,16 +2,22 @@
 
 import asyncio
 import random
-from typing import Any
+from collections import Counter
+from collections.abc import Callable
+from typing import Any, cast
 
 import pytest
 
-from harness.core.labels import Control, Design, Role, ShedReason
+from harness.core.errors import UsageError
+from harness.core.labels import Control, Design, ErrorKind, Role, ShedReason
 from harness.core.limits import ENDPOINTS_MAX
-from harness.core.values import Request, Trial
+from harness.core.outcomes import Tally
+from harness.core.values import Exchange, Request, TransportError, Trial
 from harness.proxy.address import HostRule
-from harness.proxy.dispatch import DispatchOptions, FaultLog, SessionKeys, WarmUp
-from tests.proxy.rig import ManualClock, Seen, Upstream, answers, get, hang, ok, rig, run, until
+from harness.proxy.breaker import BreakerOptions, BreakerState
+from harness.proxy.dispatch import Dispatcher, DispatchOptions, FaultLog, Naming, SessionKeys, Sink, WarmUp
+from harness.proxy.upstream import UpstreamPool
+from tests.proxy.rig import CountingIds, ManualClock, Seen, Upstream, answers, get, hang, ok, rig, run, until
 
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"
 
@@ -149,9 +155,30 @@ def test_trials_are_shed_by_the_bytes_they_may_hold() -> None:
     run(main())
 
 
+def test_room_is_asked_for_once_when_all_else_is_settled() -> None:
+    asked: list[tuple[str, int]] = []
+
+    def has_room(endpoint: str, body_bytes: int) -> bool:
+        asked.append((endpoint, body_bytes))
+        return endpoint != "GET /full"
+
+    async def main() -> None:
+        dispatch = DispatchOptions(exclude=("/out",))
+        async with rig(
+            answers(ok(b"x" * 100)), secondary=answers(ok()), candidate=answers(ok()), has_room=has_room, dispatch=dispatch
+        ) as r:
+            await r.talk(get("/a"), get("/full"), get("/out"), POST)
+            await r.settled()
+            assert asked == [("GET /a", 300), ("GET /full", 300)]
+            assert r.tally.totals().shed == {"queue_full": 1}
+            assert [seen.line.split()[1] for seen in r.candidate.seen] == [b"/a"]
+
+    run(main())
+
+
 def test_a_full_queue_sheds_before_sending() -> None:
     async def main() -> None:
-        async with rig(secondary=answers(ok()), candidate=answers(ok()), has_room=lambda: False) as r:
+        async with rig(secondary=answers(ok()), candidate=answers(ok()), has_room=lambda _endpoint, _body_bytes: False) as r:
             await r.talk(get("/1"))
             assert r.tally.totals().shed == {"queue_full": 1}
             assert not r.candidate.seen
@@ -199,16 +226,210 @@ def test_a_sink_that_fails_once_leaves_no_gap() -> None:
     run(main())
 
 
+def test_excluded_paths_are_sent_to_nobody_but_stable() -> None:
+    async def main() -> None:
+        async with rig(secondary=answers(ok()), candidate=answers(ok()), dispatch=DispatchOptions(exclude=("/admin/**",))) as r:
+            await r.talk(get("/logout"), get("/admin/x"), get("/verify?token=1"), get("/orders"))
+            await r.settled()
+            assert r.tally.totals().skipped == {"excluded": 3}
+            assert [seen.line.split()[1] for seen in r.candidate.seen] == [b"/orders"]
+            assert len(r.stable.seen) == 4
+        async with rig(secondary=answers(ok()), candidate=answers(ok()), dispatch=DispatchOptions(default_exclusions=False)) as r:
+            await r.talk(get("/logout"))
+            await r.settled()
+            assert r.tally.totals().compared == 1
+
+    run(main())
+
+
+def test_a_sample_by_key_takes_all_of_a_session_or_nothing() -> None:
+    async def main() -> None:
+        dispatch = DispatchOptions(sample=50.0, sample_key="cookie:sid")
+        async with rig(secondary=answers(ok()), candidate=answers(ok()), dispatch=dispatch) as r:
+            for _ in range(2):
+                await r.talk(*[get(f"/{session}", f"Cookie: sid={session}") for session in range(30)])
+            await r.settled()
+            seen = Counter(trial.entity for trial in r.trials)
+            assert set(seen.values()) == {2}
+            assert 5 <= len(seen) <= 25
+            assert r.tally.totals().skipped == {"sampled_out": 60 - 2 * len(seen)}
+
+    run(main())
+
+
+def test_mirroring_is_switched_off_on_and_to_a_part_at_once() -> None:
+    async def main() -> None:
+        async with rig(secondary=answers(ok()), candidate=answers(ok()), dispatch=DispatchOptions(sample=50.0)) as r:
+            r.proxy.mirror(0)
+            await r.talk(*[get(f"/{i}") for i in range(20)])
+            assert r.tally.totals().skipped == {"switched_off": 20}
+            assert not r.candidate.seen
+            r.proxy.mirror(100)
+            await r.talk(*[get(f"/{i}") for i in range(40)])
+            await r.settled()
+            half = r.tally.totals().compared
+            assert 8 <= half <= 32, "all of the sample"
+            r.proxy.mirror(20)
+            await r.talk(*[get(f"/{i}") for i in range(100)])
+            await r.settled()
+            assert 1 <= r.tally.totals().compared - half <= 30, "a fifth of the sample"
+            for percent in (-1, 100.5, float("nan")):
+                with pytest.raises(ValueError, match="from 0 to 100"):
+                    r.proxy.mirror(percent)
+
+    run(main())
+
+
+def test_the_cap_on_requests_sheds_whole_trials() -> None:
+    async def main() -> None:
+        async with rig(secondary=answers(ok()), candidate=answers(ok()), dispatch=DispatchOptions(shadow_rps_max=0.01)) as r:
+            await r.talk(get("/1"), get("/2"), get("/3"))
+            await r.settled()
+            assert r.tally.totals().shed == {"rate": 2}
+            assert len(r.candidate.seen) == len(r.secondary.seen) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("failing", ["secondary", "candidate"])
+def test_a_breaker_stops_whole_trials_tries_again_and_recovers(failing: str) -> None:
+    well: list[bool] = []
+
+    async def falters(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        if well:
+            writer.write(ok())
+        else:
+            writer.transport.abort()
+
+    arms: dict[str, Any] = {"secondary": answers(ok()), "candidate": answers(ok()), failing: falters}
+    breaker = BreakerOptions(exchanges_min=6, window=6, probes=2, open_s=1.0)
+
+    async def main() -> None:
+        async with rig(**arms, dispatch=DispatchOptions(breaker=breaker)) as r:
+
+            async def ask() -> tuple[int, int]:
+                """One request more; all that were compared and shed by the breaker after it."""
+                before = r.tally.totals()
+                await r.talk(get("/"))
+                await r.settled()
+                after = r.tally.totals()
+                assert after.requests - before.requests == 1
+                assert after.compared + after.shed.get("breaker", 0) == after.requests
+                return after.compared, after.shed.get("breaker", 0)
+
+            for _ in range(6):
+                await ask()
+            assert r.tally.totals().errors == {failing: 6}, "what was sent was compared"
+            well.append(True)
+            while (await ask())[0] == 6:
+                await asyncio.sleep(0.02)
+            for _ in range(5):
+                await ask()
+            totals = r.tally.totals()
+            assert (totals.compared, totals.errors) == (12, {failing: 6}), "the first probe, and all after it"
+            assert totals.shed["breaker"] >= 1
+            # Whole trials: the other target got one request for each that was compared, and none for one that was shed.
+            other = r.secondary if failing == "candidate" else r.candidate
+            assert len(other.seen) == totals.compared
+
+    run(main())
+
+
+def test_a_candidate_that_hangs_is_compared_as_often_as_a_breaker_lets_it() -> None:
+    async def main() -> None:
+        breaker = BreakerOptions(exchanges_min=4, window=8, open_s=600)
+        async with rig(secondary=answers(ok()), candidate=hang, dispatch=DispatchOptions(breaker=breaker), shadow_timeout_s=0.5) as r:
+            await r.talk(*[get(f"/{i}") for i in range(3)])
+            await r.settled()
+            assert r.tally.totals().errors == {"candidate": 3}
+            await r.talk(get("/4"))
+            await r.settled()
+            assert r.tally.totals().errors == {"candidate": 4}, "time-outs are compared"
+            await r.talk(get("/late"))
+            assert r.tally.totals().shed == {"breaker": 1}
+
+    run(main())
+
+
+class FakePool:
+    """Keeps what it is to answer, or cannot send at all."""
+
+    def __init__(self) -> None:
+        self.waiting: list[Callable[[Exchange], None]] = []
+        self.aborted = 0
+        self.broken = False
+
+    def submit(self, request: Request, done: Callable[[Exchange], None], **_: object) -> "FakePool":
+        if self.broken:
+            raise RuntimeError
+        self.waiting.append(done)
+        return self
+
+    def abort(self) -> None:
+        self.aborted += 1
+        self.waiting.pop()
+
+
+def test_a_probe_that_cannot_be_sent_is_given_up_and_the_breaker_does_not_wait_for_it() -> None:
+    async def main() -> None:
+        pools = (FakePool(), FakePool())
+        tally, kept, clock = Tally(), list[Trial](), ManualClock()
+        dispatcher = Dispatcher(
+            DispatchOptions(breaker=BreakerOptions(exchanges_min=1, window=4, probes=1, open_s=1)),
+            secondary=cast("UpstreamPool", pools[0]),
+            candidate=cast("UpstreamPool", pools[1]),
+            clock=clock,
+            rng=random.Random(1),
+            tally=tally,
+            naming=Naming(endpoint_of=lambda _: "e", entity_of=lambda _: "", ids=CountingIds()),
+            sink=Sink(put=kept.append, has_room=lambda _endpoint, _body_bytes: True),
+            faults=FaultLog(),
+        )
+        request = Request(method="GET", target="/")
+
+        def offer(error: TransportError | None = None) -> None:
+            dispatcher.offer(request, Exchange(request=request), starved=False)
+            for pool in pools:
+                if pool.waiting:
+                    pool.waiting.pop()(Exchange(request=request, error=error))
+
+        offer(TransportError(ErrorKind.RESET))
+        assert set(dispatcher.breakers.values()) == {BreakerState.OPEN}
+        clock.now_ns = 2 * 10**9
+        for _ in range(5):
+            for broken in pools:
+                broken.broken = True
+                offer()
+                broken.broken = False
+        assert tally.totals().shed == {"fault": 10}
+        assert dispatcher.in_flight == 0
+        assert pools[0].aborted + pools[1].aborted > 0, "the other arm, where it came first, was given up"
+        offer()
+        assert set(dispatcher.breakers.values()) == {BreakerState.CLOSED}
+        assert [trial.seq for trial in kept] == [0, 1]
+
+    run(main())
+
+
+def test_what_cannot_be_read_is_refused_at_the_start() -> None:
+    async def main() -> None:
+        for wrong in (DispatchOptions(sample_key="tenant"), DispatchOptions(exclude=("admin",))):
+            with pytest.raises(UsageError):
+                async with rig(dispatch=wrong):
+                    pass
+
+    run(main())
+
+
 def test_warm_up_ends_by_count_or_by_time_and_is_bounded() -> None:
-    clock = ManualClock()
-    warm = WarmUp(clock, requests=3, seconds=60)
-    assert [warm.note("a") for _ in range(6)] == [True, True, True, False, False, False]
-    assert warm.note("b")
-    clock.now_ns = int(60e9)
-    assert not warm.note("b")
-    assert warm.note("c")
+    warm = WarmUp(requests=3, seconds=60)
+    assert [warm.note("a", 0) for _ in range(6)] == [True, True, True, False, False, False]
+    assert warm.note("b", 0)
+    now_ns = int(60e9)
+    assert not warm.note("b", now_ns)
+    assert warm.note("c", now_ns)
     for i in range(ENDPOINTS_MAX + 100):
-        warm.note(f"e{i}")
+        warm.note(f"e{i}", now_ns)
     assert len(warm._seen) <= ENDPOINTS_MAX + 1
 
 

@@ -8,9 +8,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.errors import UsageError
+from harness.core.limits import EXCLUSION_CACHE_MAX
 from harness.core.values import Request
-from harness.proxy import exclusions
-from harness.proxy.exclusions import DEFAULT_EXCLUSIONS, Exclusions
+from harness.proxy.exclusions import DEFAULT_EXCLUSIONS, ExclusionRule, Exclusions
 
 DOC = Path(__file__).parents[2] / "docs/configuration.md"
 TOKEN = "c5k8q2-4f9a1b7d3e6c8a0f2b4d"
@@ -95,7 +95,7 @@ def test_what_only_looks_like_it_is_mirrored(target: str) -> None:
 
 
 @pytest.mark.parametrize("what", DEFAULT_EXCLUSIONS, ids=lambda rule: rule.what)
-def test_every_word_and_name_of_every_rule_has_its_effect(what: exclusions.ExclusionRule) -> None:
+def test_every_word_and_name_of_every_rule_has_its_effect(what: ExclusionRule) -> None:
     for word in what.words:
         assert excluded(f"/a/{word}/b"), word
         assert excluded(f"/a/{word.upper()}"), word
@@ -139,9 +139,9 @@ def test_a_log_out_is_found_wherever_it_stands(before: list[str], word: str) -> 
 
 def test_long_paths_and_queries_are_not_remembered() -> None:
     rules = Exclusions()
-    for number in range(exclusions.EXCLUSION_CACHE_MAX + 100):
+    for number in range(EXCLUSION_CACHE_MAX + 100):
         assert not excluded(f"/{number}", rules)
-    assert rules._cached.cache_info().currsize <= exclusions.EXCLUSION_CACHE_MAX
+    assert rules._cached.cache_info().currsize <= EXCLUSION_CACHE_MAX
     before = rules._cached.cache_info().misses
     assert excluded("/logout/" + "a" * 60_000, rules)
     assert not excluded("/x?" + "a=1&" * 15_000, rules)

@@ -7,6 +7,7 @@ import random
 import socket
 import ssl
 import subprocess
+import threading
 import time
 from pathlib import Path
 from typing import Any
@@ -209,17 +210,18 @@ def test_2_an_answer_that_is_cut_does_not_look_complete(answer: bytes, confdir: 
     run(main())
 
 
-def read_strictly(port: int, context: ssl.SSLContext, request: bytes) -> bytes:
-    """Read to the end of TLS; an end of the connection without it is an error (asyncio's TLS would not tell)."""
+def read_strictly(port: int, context: ssl.SSLContext, request: bytes, go_on: threading.Event | None = None) -> bytes:
+    """Read to the end of TLS, once told to; an end of the connection without it is an error (asyncio's TLS would not tell)."""
     with (
         socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
         context.wrap_socket(plain, server_hostname="shop.example", suppress_ragged_eofs=False) as sock,
     ):
         sock.sendall(request)
-        out = b""
-        while data := sock.recv(4096):
+        assert go_on is None or go_on.wait(20)
+        out = bytearray()
+        while data := sock.recv(65536):
             out += data
-        return out
+        return bytes(out)
 
 
 def test_2_an_answer_until_close_that_is_cut_ends_without_the_end_of_tls(confdir: Path) -> None:
@@ -336,12 +338,12 @@ def test_3_a_client_that_does_not_read_stops_the_answer(front: str, loop: str, c
                     client.read_on()
                     body = bytes((await client.answer(number)).body)
             else:
-                how: dict[str, Any] = {"ssl": trusting(confdir, "http/1.1"), "server_hostname": "shop.example"}
-                reader, writer = await asyncio.open_connection("127.0.0.1", r.proxy.port, **how)
-                writer.write(get("/", "Connection: close"))
+                go_on = threading.Event()
+                reading = asyncio.to_thread(read_strictly, r.proxy.port, trusting(confdir), get("/", "Connection: close"), go_on)
+                task = asyncio.ensure_future(reading)
                 await stalled(r)
-                body = (await reader.read()).partition(b"\r\n\r\n")[2]
-                writer.close()
+                go_on.set()
+                body = (await task).partition(b"\r\n\r\n")[2]
             assert hashlib.sha256(body).digest() == whole.digest()
             await until(lambda: bool(r.recorded))
             ((_, exchange),) = r.recorded

@@ -1,0 +1,172 @@
+"""Programs that mirror requests (nginx, Envoy), builds that answer and log (nginx), and the server of copies, as processes."""
+
+import json
+import random
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import pytest
+
+from harness.resources import read_config
+from tests.e2e.live import WAIT_S
+from tests.e2e.support import ROOT
+
+BUILDS = ("origin", "stable", "secondary", "candidate")
+"""What the clients are served from, its double, and the two others."""
+EXAMPLES = {"nginx": "nginx/copies.conf", "envoy": "envoy/copies.yaml"}
+"""The documented configurations, which are what is tested."""
+
+_NGINX = """
+worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/errors;
+events {{ worker_connections 1024; }}
+http {{
+  access_log off; keepalive_requests 1000000;
+  client_body_temp_path {folder}/b; proxy_temp_path {folder}/p; fastcgi_temp_path {folder}/f;
+  uwsgi_temp_path {folder}/u; scgi_temp_path {folder}/s;
+  {inside}
+}}
+"""
+_BUILD = """
+  server {{
+    listen 127.0.0.1:{port};
+    access_log {folder}/{name}.log seen;
+    location / {{ return 200 "$request_method $host $request_uri of {name}\\n"; }}
+  }}
+"""
+
+
+def free_port() -> int:
+    """A port that is free and below those that the system gives to outgoing connections, so that it stays so for a while."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.socket() as tried:
+            tried.bind(("127.0.0.1", port))
+            return port
+
+
+def needed(kind: str) -> str:
+    """The path of nginx or Envoy; skips the test, by name, where it is not installed."""
+    packaged = ROOT / ".cache" / "envoy" / "envoy" / "_bin" / "envoy"
+    found = shutil.which(kind) or (str(packaged) if kind == "envoy" and packaged.exists() else None)
+    if found is None:
+        pytest.skip(f"{kind} is not installed: run sh tests/prepare.sh")
+    return found
+
+
+class Builds:
+    """Four builds that answer alike but for their name, and what each was asked."""
+
+    def __init__(self, folder: Path, ports: dict[str, int]) -> None:
+        self.ports = ports
+        self._folder = folder
+
+    def url(self, name: str) -> str:
+        """Its base URL."""
+        return f"http://127.0.0.1:{self.ports[name]}"
+
+    def seen(self, name: str) -> list[tuple[str, str, str, str]]:
+        """What it was asked: Host, method, target, and the mark of a mirrored request (`-` for none)."""
+        whole = (self._folder / f"{name}.log").read_text(encoding="utf-8").rpartition("\n")[0]
+        return [(host, method, target, mark) for host, method, target, mark in (line.split(" ") for line in whole.splitlines())]
+
+
+@contextmanager
+def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
+    """A program that listens on a port, ended when its test ends."""
+    with log.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=sink, stderr=sink)
+    try:
+        deadline = time.monotonic() + WAIT_S
+        while True:
+            assert process.poll() is None, log.read_text(encoding="utf-8")
+            assert time.monotonic() < deadline, f"{command[0]} never listened"
+            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+                break
+            time.sleep(0.05)
+        yield
+    finally:
+        process.terminate()
+        try:
+            process.wait(WAIT_S)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            process.wait()
+
+
+def _nginx(folder: Path, inside: str) -> list[str]:
+    folder.mkdir()
+    config = folder / "nginx.conf"
+    config.write_text(_NGINX.format(folder=folder, inside=inside), encoding="utf-8")
+    return [needed("nginx"), "-c", str(config), "-e", str(folder / "early")]
+
+
+@contextmanager
+def builds(folder: Path) -> Iterator[Builds]:
+    """The builds, as one nginx."""
+    ports = {name: free_port() for name in BUILDS}
+    place = folder / "builds"
+    servers = "".join(_BUILD.format(port=port, folder=place, name=name) for name, port in ports.items())
+    seen = "log_format seen '$http_host $request_method $request_uri $http_x_shadowdiff_shadow';"
+    with _running(_nginx(place, seen + servers), ports[BUILDS[-1]], folder / "builds.log"):
+        yield Builds(place, ports)
+
+
+@contextmanager
+def mirror(kind: str, folder: Path, *, origin: int, copies: int) -> Iterator[int]:
+    """nginx or Envoy as config/ has it, before `origin`, with copies to the port `copies`; yields its own port."""
+    port = free_port()
+    example = read_config(EXAMPLES[kind]).decode()
+    for documented, real in (("8080", port), ("8081", origin), ("8082", copies)):
+        assert example.count(f"127.0.0.1:{documented};") + example.count(f"port_value: {documented}}}") == 1
+        example = example.replace(f"127.0.0.1:{documented};", f"127.0.0.1:{real};")
+        example = example.replace(f"port_value: {documented}}}", f"port_value: {real}}}")
+    if kind == "nginx":
+        command = _nginx(folder / "mirror", example)
+    else:
+        config = folder / "envoy.yaml"
+        config.write_text(example, encoding="utf-8")
+        command = [needed("envoy"), "-c", str(config), "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
+    with _running(command, port, folder / "mirror.log"):
+        yield port
+
+
+class Copies:
+    """The server of copies under way."""
+
+    def __init__(self, process: "subprocess.Popen[str]") -> None:
+        self.process = process
+
+    def end(self) -> dict[str, int | dict[str, int]]:
+        """Stop it in order; where every request went."""
+        self.process.send_signal(signal.SIGTERM)
+        out, _ = self.process.communicate(timeout=WAIT_S)
+        assert self.process.returncode == 0
+        totals: dict[str, int | dict[str, int]] = json.loads(out)
+        return totals
+
+
+@contextmanager
+def copies(folder: Path, port: int, targets: Builds) -> Iterator[Copies]:
+    """The server of copies on a port, between the builds."""
+    said = folder / f"copies-{time.monotonic_ns()}.stderr"
+    arms = [word for role in ("stable", "secondary", "candidate") for word in (f"--{role}", targets.url(role))]
+    command = [sys.executable, "-m", "tests.e2e.copies_server", "--listen", f"127.0.0.1:{port}", *arms]
+    with said.open("wb") as sink:
+        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True, cwd=ROOT)
+    try:
+        deadline = time.monotonic() + WAIT_S
+        while "serving on" not in said.read_text(encoding="utf-8"):
+            assert process.poll() is None, said.read_text(encoding="utf-8")
+            assert time.monotonic() < deadline, "it never served"
+            time.sleep(0.02)
+        yield Copies(process)
+    finally:
+        process.kill()
+        process.communicate()

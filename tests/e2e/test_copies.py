@@ -1,0 +1,127 @@
+"""Copies that a real nginx and a real Envoy send, and what their clients notice when the taker of copies dies or hangs: nothing."""
+
+import asyncio
+import signal
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from tests.e2e.live import WAIT_S
+from tests.e2e.mirrors import EXAMPLES, Builds, builds, copies, free_port, mirror
+from tests.proxy.rig import fields, read_body, until
+
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+
+CLIENTS = 8
+HOST = "shop.example:81"
+
+
+async def ask(reader: asyncio.StreamReader, writer: asyncio.StreamWriter, method: str, target: str) -> None:
+    """One request over a connection that stays open; the answer must be the origin's, whole."""
+    body = b"sent" if method == "POST" else b""
+    writer.write(f"{method} {target} HTTP/1.1\r\nHost: {HOST}\r\nContent-Length: {len(body)}\r\n\r\n".encode() + body)
+    head = await reader.readuntil(b"\r\n\r\n")
+    answer, _ = await read_body(reader, head)
+    assert head.startswith(b"HTTP/1.1 200 "), head
+    assert answer == f"{method} shop.example {target} of origin\n".encode()
+    assert (b"connection", b"close") not in [(name.lower(), value.lower()) for name, value in fields(head)]
+
+
+async def load(port: int, phase: str, count: int, after: Callable[[int], None] = lambda _: None) -> None:
+    """So many requests from several clients at once, each answer checked; `after` hears how many were answered."""
+    numbers = iter(range(count))
+    answered = 0
+
+    async def client() -> None:
+        nonlocal answered
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        try:
+            for number in numbers:
+                await ask(reader, writer, "POST" if number % 10 == 0 else "GET", f"/{phase}/{number}?x={number}")
+                answered += 1
+                after(answered)
+        finally:
+            writer.close()
+
+    await asyncio.gather(*[client() for _ in range(CLIENTS)])
+    assert answered == count
+
+
+async def seen_of(targets: Builds, phase: str, count: int = 1) -> None:
+    """Until the candidate was asked for so many requests of a phase."""
+    await until(lambda: sum(target.startswith(f"/{phase}/") for _, _, target, _ in targets.seen("candidate")) >= count, WAIT_S)
+
+
+def adds_up(totals: dict[str, int | dict[str, int]]) -> bool:
+    """Whether each request had exactly one outcome."""
+    groups = [group for group in (totals["shed"], totals["skipped"], totals["refused"]) if isinstance(group, dict)]
+    assert isinstance(totals["compared"], int)
+    return totals["requests"] == totals["compared"] + sum(sum(group.values()) for group in groups)
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_each_copy_becomes_one_trial_under_the_clients_host(kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        port = free_port()
+        with (
+            builds(tmp_path) as targets,
+            copies(tmp_path, port, targets) as taker,
+            mirror(kind, tmp_path, origin=targets.ports["origin"], copies=port) as front,
+        ):
+            reader, writer = await asyncio.open_connection("127.0.0.1", front)
+            for number in range(10):
+                await ask(reader, writer, "POST", f"/orders/{number}")
+            for number in range(40):
+                await ask(reader, writer, "GET", f"/seen/{number}?a=b%20c&a=d")
+            writer.close()
+            await seen_of(targets, "seen", 40)
+            totals = taker.end()
+            assert (totals["requests"], totals["compared"], totals["skipped"]) == (50, 40, {"write": 10})
+            asked = sorted((HOST, "GET", f"/seen/{number}?a=b%20c&a=d", "1") for number in range(40))
+            for name in ("stable", "secondary", "candidate"):
+                assert sorted(targets.seen(name)) == asked, name
+            assert len(targets.seen("origin")) == 50
+            assert {mark for _, _, _, mark in targets.seen("origin")} == {"-"}, "clients' own requests carry no mark"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_killed_under_load_no_clients_answer_changes(kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        port = free_port()
+        with builds(tmp_path) as targets, mirror(kind, tmp_path, origin=targets.ports["origin"], copies=port) as front:
+            await load(front, "before", 100)
+            with copies(tmp_path, port, targets) as first:
+                await load(front, "killed", 2000, lambda answered: first.process.kill() if answered == 700 else None)
+                assert first.process.wait() == -signal.SIGKILL
+                assert targets.seen("candidate"), "it did take copies"
+            with copies(tmp_path, port, targets) as second:
+                await load(front, "again", 300)
+                await seen_of(targets, "again")
+                totals = second.end()
+                assert totals["compared"]
+                assert adds_up(totals), totals
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("kind", EXAMPLES)
+def test_hanging_under_load_no_clients_answer_changes(kind: str, tmp_path: Path) -> None:
+    async def main() -> None:
+        port = free_port()
+        with (
+            builds(tmp_path) as targets,
+            copies(tmp_path, port, targets) as taker,
+            mirror(kind, tmp_path, origin=targets.ports["origin"], copies=port) as front,
+        ):
+            await load(front, "hung", 200, lambda answered: taker.process.send_signal(signal.SIGSTOP) if answered == 120 else None)
+            taker.process.send_signal(signal.SIGCONT)
+            await load(front, "again", 100)
+            await seen_of(targets, "again")
+            totals = taker.end()
+            assert totals["compared"]
+            assert adds_up(totals), totals
+
+    asyncio.run(main())
