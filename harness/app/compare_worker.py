@@ -18,6 +18,8 @@ import msgspec
 from comparators.plan import Plan, build_plan
 from comparators.registry import load_comparators
 from comparators.trial import compare_trial
+from harness.app.run_folder import remove_as_orphan
+from harness.app.signals import FOR_THE_SUPERVISOR
 from harness.bus.frames import Frame, FrameSplitter, framed
 from harness.bus.messages import (
     ENCODER,
@@ -27,6 +29,7 @@ from harness.bus.messages import (
     Hello,
     Message,
     Result,
+    Stop,
     StreamOver,
     decode_message,
     decode_trial,
@@ -53,7 +56,7 @@ class _Stream:
         self.number = -1
         """The stream's number, once it has said so."""
         self.undone = 0
-        """Trials compared whose results still wait here."""
+        """Trials compared of which it has not been told."""
 
 
 class Comparer:
@@ -73,6 +76,8 @@ class Comparer:
         self._results: list[Result] = []
         self._bytes = 0
         self._undone: list[_Stream] = []
+        self.told_to_stop = False
+        """Whether the supervisor has said that it ends; else it was lost."""
         self._orders = FrameSplitter()
 
     def run(self) -> None:
@@ -94,6 +99,7 @@ class Comparer:
                 else:
                     self._read(key.data)
             self._hand_on()
+            self._tell_done()
             self._tell_counters()
 
     def _take_orders(self) -> bool:
@@ -101,6 +107,9 @@ class Comparer:
         data = self._upward.recv(_READ_BYTES)
         for _, payload in self._orders.feed(data):
             orders = decode_message(payload)
+            if isinstance(orders, Stop):
+                self.told_to_stop = True
+                return False
             assert isinstance(orders, CompareOrders)
             self._plan = build_plan(msgspec.msgpack.decode(orders.rules, type=tuple[Rule, ...]), load_comparators())
             self._secret = orders.secret
@@ -114,6 +123,7 @@ class Comparer:
             data = b""
         if not data:
             self._hand_on()
+            self._undone = [one for one in self._undone if one is not stream]
             self._selector.unregister(stream.connection)
             stream.connection.close()
             self._say(StreamOver(stream.number))
@@ -146,17 +156,23 @@ class Comparer:
 
     def _hand_on(self) -> None:
         """Results first, then word to the senders that their trials are done."""
-        if not self._results:
-            return
-        self._upward.sendall(framed(Frame.RESULTS, ENCODER.encode(self._results)))
-        self._results, self._bytes = [], 0
+        if self._results:
+            self._upward.sendall(framed(Frame.RESULTS, ENCODER.encode(self._results)))
+            self._results, self._bytes = [], 0
+            self._tell_done()
+
+    def _tell_done(self) -> None:
+        """Tell those who take it. One that does not read must not hold up the others: it is told more, later."""
         undone, self._undone = self._undone, []
         for stream in undone:
-            count, stream.undone = stream.undone, 0
             try:
-                stream.connection.sendall(framed(Frame.MESSAGE, ENCODER.encode(Done(count))))
+                # So small a frame is taken whole or not at all.
+                stream.connection.send(framed(Frame.MESSAGE, ENCODER.encode(Done(stream.undone))), socket.MSG_DONTWAIT)
+                stream.undone = 0
+            except BlockingIOError:
+                self._undone.append(stream)
             except ConnectionError:
-                continue  # the ingress worker is gone; its end of input is read next
+                stream.undone = 0  # the ingress worker is gone; its end of input is read next
 
     def _tell_counters(self) -> None:
         now_s = self._monotonic_s()
@@ -174,17 +190,18 @@ class Comparer:
         self._upward.sendall(framed(Frame.MESSAGE, ENCODER.encode(message)))
 
 
-def compare_until_told(run_socket: str, own_socket: str, number: int, monotonic_s: Callable[[], float]) -> int:
-    """Connect, serve, and return the process's exit code."""
+def compare_until_told(run_socket: str, own_socket: str, number: int, monotonic_s: Callable[[], float], supervisor: int) -> int:
+    """Connect, serve, and return the process's exit code. `supervisor` is the process that started this one."""
     with socket.socket(socket.AF_UNIX) as upward, socket.socket(socket.AF_UNIX) as listener:
         upward.connect(run_socket)
         listener.bind(own_socket)
         listener.listen()
         upward.sendall(framed(Frame.MESSAGE, ENCODER.encode(Hello(number, ingress=False))))
+        comparer = Comparer(upward, listener, monotonic_s)
         try:
-            Comparer(upward, listener, monotonic_s).run()
+            comparer.run()
         except ConnectionError:
-            return 0  # the supervisor is gone
+            pass  # the supervisor is gone
         except SystemExit:
             # A comparator of another package that calls sys.exit() would choose the exit code, 0 say.
             return _failed(upward, Failed("a comparator tried to end the program", "comparison", "update or remove its package"))
@@ -192,6 +209,8 @@ def compare_until_told(run_socket: str, own_socket: str, number: int, monotonic_
             return _failed(upward, Failed(error.what, error.where or "comparison", error.fix, error.exit_code))
         except Exception as error:  # noqa: BLE001 - the supervisor says it, in its own words
             return _failed(upward, Failed(f"{type(error).__name__} in a comparator", "comparison", "update or remove its package"))
+    if not comparer.told_to_stop:
+        remove_as_orphan(run_socket, supervisor)
     return 0
 
 
@@ -208,11 +227,16 @@ def main() -> int:
     import gc  # noqa: PLC0415 - only the process's own
     import time  # noqa: PLC0415 - only the process's own
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the supervisor ends its workers in order
+    supervisor = os.getppid()
+    for number in (*FOR_THE_SUPERVISOR, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
     os.nice(NICE)
     gc.set_threshold(20_000, 20, 100)
-    run_socket, own_socket, number = sys.argv[1:]
-    return compare_until_told(run_socket, own_socket, int(number), time.monotonic)
+    run_socket, own_socket, own_number = sys.argv[1:]
+    try:
+        return compare_until_told(run_socket, own_socket, int(own_number), time.monotonic, supervisor)
+    except (FileNotFoundError, ConnectionRefusedError):
+        return 0  # the supervisor was gone before this process came up
 
 
 if __name__ == "__main__":

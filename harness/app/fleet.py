@@ -16,6 +16,7 @@ import msgspec
 
 from harness.app.results import Results, hanging
 from harness.app.run_folder import RunFolder
+from harness.app.streams import Streams
 from harness.bus.frames import Frame
 from harness.bus.link import Link
 from harness.bus.messages import (
@@ -80,8 +81,6 @@ class _Worker:
         """Its link is over: nothing that it sent is unread."""
         self.exited = False
         self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.deferred: list[tuple[int, tuple[int, ...]]] = []
-        """Of a compare worker: trials that an ingress worker gave up, whose results may still be on their way."""
         self.counters: Counters | None = None
         self.failure: ShadowdiffError | None = None
 
@@ -92,26 +91,26 @@ class _Worker:
                 self.process.kill()
 
 
-class _Stream:
-    """The trials of one ingress worker."""
-
-    def __init__(self, handed_on_before: int) -> None:
-        self.handed_on_before = handed_on_before
-        self.comparers: set[int] = set()
-        """Compare workers from which something of it may still come."""
-        self.handed_on: int | None = None
-        """How many trials it had; known once its worker is gone."""
-
-
 class _Place:
     """An ingress worker's listening socket and counts, which its successor takes over."""
 
-    def __init__(self, listening: socket.socket, slots: Slots, path: Path) -> None:
+    def __init__(self, listening: socket.socket, path: Path) -> None:
         self.listening = listening
-        self.slots = slots
+        self.slots = Slots.create(path)
         self.path = path
-        self.written_off = 0
+        self._handed_on_before = 0
+        self._written_off = 0
         """Requests that earlier workers of this place had in hand when they died."""
+
+    def vacated(self) -> tuple[int, int]:
+        """Its worker is gone: how many requests it had in hand, and how many trials it had handed on."""
+        tally = self.slots.tally
+        in_hand = max(0, tally.in_hand - self._written_off)
+        handed_on = tally.trials_handed_on - self._handed_on_before
+        self._written_off += in_hand
+        self._handed_on_before += handed_on
+        self.slots.show(shadows=0, uncompared=0)
+        return in_hand, handed_on
 
 
 class Fleet:
@@ -141,7 +140,7 @@ class Fleet:
         self._workers: set[_Worker] = set()
         self._by_link: dict[Link, _Worker] = {}
         self._links: set[Link] = set()
-        self._streams: dict[int, _Stream] = {}
+        self._streams = Streams(results)
         self._tasks: set[asyncio.Task[None]] = set()
         self._numbers = 0
         self._short_lives: dict[tuple[bool, int], int] = {}
@@ -182,8 +181,7 @@ class Fleet:
                 await self._launch(number, ingress=False)
             await self._all_ready()
             for number, sock in enumerate(listening):
-                path = self._folder.counts(number)
-                place = _Place(sock, Slots.create(path), path)
+                place = _Place(sock, self._folder.counts(number))
                 self._tally.include(place.slots.tally)
                 self._places.append(place)
                 await self._launch(number, ingress=True)
@@ -232,14 +230,18 @@ class Fleet:
 
     async def _all_compared(self, stall_s: float) -> None:
         """Wait until every stream is over; comparison that makes no progress for too long is given up."""
-        while self._streams:
-            before = self._results.folded
-            await self._until(lambda: not self._streams or self._results.folded != before, stall_s)
-            if self._streams and self._results.folded == before:
-                self._results.fail(hanging("comparison hangs", f"{self.uncompared} trials wait"))
-                self._kill(ingress=False)
-                await self._until(lambda: not self._streams, END_SECONDS_MAX)
-                return
+        while self._streams.open and await self._progress(stall_s):
+            pass
+        if self._streams.open:
+            self._results.fail(hanging("comparison hangs", f"{self.uncompared} trials wait"))
+            self._kill(ingress=False)
+            await self._until(lambda: not self._streams.open, END_SECONDS_MAX)
+
+    async def _progress(self, stall_s: float) -> bool:
+        """Wait until something was folded, or every stream is over; False when nothing moved for too long."""
+        before = self._results.folded
+        await self._until(lambda: not self._streams.open or self._results.folded != before, stall_s)
+        return not self._streams.open or self._results.folded != before
 
     @property
     def _folder(self) -> RunFolder:
@@ -267,7 +269,7 @@ class Fleet:
         worker = _Worker(process, number, place, ingress=ingress, since_s=self._loop.time())
         self._workers.add(worker)
         if ingress:
-            self._streams[number] = _Stream(self._places[place].slots.tally.trials_handed_on)
+            self._streams.begin(number)
         self._background(self._wait_for(worker))
 
     async def _all_ready(self) -> str:
@@ -313,16 +315,12 @@ class Fleet:
             if not worker.ready.done():
                 worker.ready.set_result(message.address)
         elif isinstance(message, Connected):
-            if self._comparer(message.comparer) is not None:
-                self._streams[worker.number].comparers.add(message.comparer)
+            self._streams.connected(worker.number, message.comparer)
         elif isinstance(message, Lost):
-            comparer = self._comparer(message.comparer)
-            if comparer is not None and message.comparer in self._streams[worker.number].comparers:
-                comparer.deferred.append((worker.number, message.seqs))
-            else:
-                self._results.lost(worker.number, message.seqs)
+            self._streams.lost(worker.number, message.comparer, message.seqs)
         elif isinstance(message, StreamOver):
-            self._nothing_more(worker, message.stream)
+            self._streams.part_over(message.stream, worker.number)
+            self._changed.set()
         elif isinstance(message, Failed):
             self._failed(worker, message)
 
@@ -343,6 +341,7 @@ class Fleet:
             if self._stopping:
                 link.send(Stop(self._grace_s))
         else:
+            self._streams.comparer_begins(worker.number)
             link.send(self._orders.compare)
             worker.ready.set_result("")
             self._tell_ingress(comparers)
@@ -360,8 +359,8 @@ class Fleet:
             return
         worker.over = True
         if not worker.ingress:
-            # A comparer that hangs does not see that its link broke, and nothing can come of it any more.
-            worker.kill()
+            if not self._stopping:
+                worker.kill()  # one that hangs does not see that its link broke, and nothing can come of it any more
             self._comparer_over(worker)
         self._ended_if_read(worker)
 
@@ -380,47 +379,25 @@ class Fleet:
             worker.ready.set_exception(worker.failure or SetupError(f"a worker process ended at once ({worker.process.returncode})"))
             worker.ready.exception()
         if worker.ingress:
-            self._ingress_ended(worker)
+            self._ingress_over(worker)
         elif not worker.over:
             self._comparer_over(worker)
         # One that never got ready fails the start; after that it is tried again. A comparer that failed would fail again.
         if not self._stopping and (was_ready or self._started) and (worker.ingress or worker.failure is None):
             self._background(self._replace(worker))
 
-    def _ingress_ended(self, worker: _Worker) -> None:
-        place, stream = self._places[worker.place], self._streams[worker.number]
-        tally = place.slots.tally
-        stream.handed_on = tally.trials_handed_on - stream.handed_on_before
-        in_hand = max(0, tally.in_hand - place.written_off)
-        place.written_off += in_hand
-        place.slots.show(shadows=0, uncompared=0)
+    def _ingress_over(self, worker: _Worker) -> None:
+        in_hand, handed_on = self._places[worker.place].vacated()
         self._tally.shed(ShedReason.WORKER_LOST, in_hand)
-        self._close_if_over(worker.number)
+        self._streams.sender_over(worker.number, handed_on)
 
     def _comparer_over(self, worker: _Worker) -> None:
         """No result of it is under way any more."""
         worker.over = True
         if worker.counters is not None:
             self._retired, worker.counters = merged((self._retired, worker.counters)), None
-        for number in list(self._streams):
-            self._nothing_more(worker, number)
-
-    def _nothing_more(self, comparer: _Worker, number: int) -> None:
-        """Nothing further of this stream will come from this compare worker."""
-        given_up = [seqs for stream, seqs in comparer.deferred if stream == number]
-        comparer.deferred = [(stream, seqs) for stream, seqs in comparer.deferred if stream != number]
-        for seqs in given_up:
-            self._results.lost(number, seqs)
-        if number in self._streams:
-            self._streams[number].comparers.discard(comparer.number)
-            self._close_if_over(number)
-
-    def _close_if_over(self, number: int) -> None:
-        stream = self._streams[number]
-        if stream.handed_on is not None and not stream.comparers:
-            del self._streams[number]
-            self._results.close(number, stream.handed_on)
-            self._changed.set()
+        self._streams.comparer_over(worker.number)
+        self._changed.set()
 
     async def _replace(self, worker: _Worker) -> None:
         key = (worker.ingress, worker.place)
@@ -475,10 +452,6 @@ class Fleet:
         for worker in self._workers:
             if worker.ingress is ingress:
                 worker.kill()
-
-    def _comparer(self, number: int) -> _Worker | None:
-        """The compare worker, as long as something may still come from it."""
-        return next((worker for worker in self._greeted_comparers() if worker.number == number), None)
 
     def _greeted_comparers(self) -> list[_Worker]:
         return [worker for worker in self._workers if not worker.ingress and worker.link is not None and not worker.over]

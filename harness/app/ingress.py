@@ -13,6 +13,7 @@ from harness.core.outcomes import Tally
 from harness.core.values import Exchange, Request
 from harness.proxy.address import HostRule, UpstreamAddress
 from harness.proxy.breaker import BreakerOptions
+from harness.proxy.copies import CopiesServer
 from harness.proxy.dispatch import DispatchOptions, Naming, Sink
 from harness.proxy.forwarding import ForwardingOptions
 from harness.proxy.server import ProxyOptions, ProxyServer
@@ -103,7 +104,8 @@ def dispatch_options(proxy: ProxySettings) -> DispatchOptions:
 def make_server(settings: Settings, around: Surroundings) -> ProxyServer:
     """The server that the settings ask for, not started yet."""
     mapper = parts.mapper_of(settings.endpoints)
-    return ProxyServer(
+    kind = CopiesServer if settings.proxy.ingress == "copies" else ProxyServer
+    return kind(
         proxy_options(settings),
         clock=around.clock,
         rng=around.rng,

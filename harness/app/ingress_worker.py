@@ -7,6 +7,7 @@ file that outlives it. When the supervisor is gone it answers what it has accept
 
 import asyncio
 import logging
+import os
 import signal
 import socket
 import sys
@@ -17,6 +18,8 @@ import msgspec
 
 from harness.app import parts
 from harness.app.ingress import Surroundings, make_server, proxy_options
+from harness.app.run_folder import remove_as_orphan
+from harness.app.signals import FOR_THE_SUPERVISOR
 from harness.bus.frames import Frame
 from harness.bus.link import Link
 from harness.bus.messages import (
@@ -47,6 +50,8 @@ GAUGE_SECONDS: Final = 0.25
 """How often it says what is under way."""
 ORPHAN_GRACE_SECONDS: Final = 10.0
 """For what is under way when the supervisor is gone."""
+LAST_WORDS_SECONDS: Final = 2.0
+"""How long the supervisor may take to read what it was told last."""
 
 
 class IngressWorker:
@@ -61,6 +66,11 @@ class IngressWorker:
         self._stop: asyncio.Future[float] = self._loop.create_future()
         self._upward: Link | None = None
         self._server: ProxyServer | None = None
+        """Once it serves; what it is told before is kept."""
+        self._percent = 100.0
+        self._early_reload: Reload | None = None
+        self.orphaned = False
+        """The supervisor was lost before it said stop."""
         self._bus = TrialBus(stream, slots.tally, self._tell)
 
     async def run(self, run_socket: str) -> int:
@@ -73,22 +83,27 @@ class IngressWorker:
         if not self._orders.done():
             return 0
         try:
-            self._server = self._made(self._orders.result())
+            server = self._made(self._orders.result())
+            server.mirror(self._percent)
             await self._bus.settled()
-            await self._server.start(self._listening)
+            await server.start(self._listening)
         except ShadowdiffError as error:
             link.send(Failed(error.what, error.where, error.fix, error.exit_code))
             link.close()
-            await link.wait_over()
+            await link.wait_over(LAST_WORDS_SECONDS)
             return error.exit_code
-        gauges = asyncio.create_task(self._show())
-        link.send(Serving(self._server.address))
+        self._server = server
+        server.mirror(self._percent)
+        if self._early_reload is not None:
+            self._reload(self._early_reload)
+        gauges = asyncio.create_task(self._show(server))
+        link.send(Serving(server.address))
         grace_s = await self._stop
-        await self._end(self._server, grace_s)
+        await self._end(server, grace_s)
         gauges.cancel()
         link.send(Stopped())
         link.close()
-        await link.wait_over()
+        await link.wait_over(LAST_WORDS_SECONDS)
         return 0
 
     async def _end(self, server: ProxyServer, grace_s: float) -> None:
@@ -124,6 +139,7 @@ class IngressWorker:
         elif isinstance(message, Comparers):
             self._bus.use(message.sockets)
         elif isinstance(message, Mirror):
+            self._percent = message.percent
             if self._server is not None:
                 self._server.mirror(message.percent)
         elif isinstance(message, Reload):
@@ -133,7 +149,9 @@ class IngressWorker:
 
     def _reload(self, message: Reload) -> None:
         """The supervisor has checked it all; files that changed since then leave everything as it was."""
-        if self._server is not None:
+        if self._server is None:
+            self._early_reload = message
+        else:
             try:
                 self._server.reload(proxy_options(msgspec.msgpack.decode(message.settings, type=Settings)))
             except ShadowdiffError as error:
@@ -145,17 +163,17 @@ class IngressWorker:
             self._stop.set_result(grace_s)
 
     def _orphaned(self, _link: Link) -> None:
+        self.orphaned = not self._stop.done()
         self.stop(ORPHAN_GRACE_SECONDS)
 
     def _tell(self, message: object) -> None:
         assert self._upward is not None
         self._upward.send(message)  # type: ignore[arg-type]
 
-    async def _show(self) -> None:
+    async def _show(self, server: ProxyServer) -> None:
         while True:
             await asyncio.sleep(GAUGE_SECONDS)
-            assert self._server is not None
-            self._slots.show(shadows=self._server.in_flight, uncompared=self._bus.waiting)
+            self._slots.show(shadows=server.in_flight, uncompared=self._bus.waiting)
 
 
 def main() -> int:
@@ -166,6 +184,8 @@ def main() -> int:
 
     run_socket, slots_file, stream, descriptor = sys.argv[1:]
 
+    supervisor = os.getppid()
+
     async def body() -> int:
         worker = IngressWorker(Slots(Path(slots_file)), int(stream), socket.socket(fileno=int(descriptor)))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop, ORPHAN_GRACE_SECONDS)
@@ -173,11 +193,18 @@ def main() -> int:
         gc.collect()
         gc.freeze()
         gc.set_threshold(50_000, 20, 100)
-        return await worker.run(run_socket)
+        code = await worker.run(run_socket)
+        if worker.orphaned:
+            remove_as_orphan(run_socket, supervisor)
+        return code
 
-    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C goes to the whole group; the supervisor ends its workers in order
-    with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-        return runner.run(body())
+    for number in FOR_THE_SUPERVISOR:
+        signal.signal(number, signal.SIG_IGN)
+    try:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            return runner.run(body())
+    except (FileNotFoundError, ConnectionRefusedError):
+        return 0  # the supervisor was gone before this process came up
 
 
 if __name__ == "__main__":

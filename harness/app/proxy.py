@@ -274,7 +274,8 @@ class LiveRun:
 
     def _announce(self) -> None:
         shadows = ", ".join(f"{role} {url}" for role, url in self._urls.items() if role is not Role.STABLE) or "nobody"
-        self._ui.info(f"serving on http://{self._address} from stable {self._urls[Role.STABLE]}, mirroring to {shadows}")
+        scheme = "https" if self._settings.proxy.tls_cert else "http"
+        self._ui.info(f"serving on {scheme}://{self._address} from stable {self._urls[Role.STABLE]}, mirroring to {shadows}")
         if self._admin is not None:
             self._ui.info(f"admin on {self._admin.address}: /metrics, /api/v1/verdict, /healthz, /readyz")
         if Role.CANDIDATE not in self._urls:

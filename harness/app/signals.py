@@ -6,6 +6,8 @@ from collections.abc import Callable, Coroutine
 from typing import Any, Final
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
+FOR_THE_SUPERVISOR: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
+"""What a terminal or a service manager may send to the whole group: worker processes leave it to their supervisor, which tells them."""
 
 
 class Stop:

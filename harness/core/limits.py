@@ -35,6 +35,12 @@ INTERIM_ANSWERS_MAX: Final = 16
 """1xx answers before the final one; a target that sends more is sending garbage."""
 CHUNK_OVERHEAD_BYTES_PER_BYTE_MAX: Final = 16
 """Chunk framing (sizes, extensions) for each byte of body, on top of one head's worth."""
+PLAIN_HEAD_BYTES_MAX: Final = 8 * 1024
+"""A longer head is read field by field."""
+PLAIN_FIELDS_MAX: Final = 64
+"""A head with more fields is read field by field."""
+PLAIN_SHAPES_MAX: Final = 512
+"""Rows of header names whose meaning is remembered, for requests and answers together."""
 LINGER_BYTES_MAX: Final = 1024 * 1024
 """What is read and thrown away after a request was answered before its end."""
 WARM_UP_REQUESTS: Final = 200

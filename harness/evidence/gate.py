@@ -16,6 +16,8 @@ from harness.evidence.policy import Policy
 from harness.evidence.snapshot import Blocking, Bound, Evidence, Reason, Snapshot, Verdict
 
 NAMES_SHOWN_MAX: Final = 5
+_LEFT_OUT: Final = frozenset({SkipReason.EXCLUDED, SkipReason.SAMPLED_OUT, SkipReason.SWITCHED_OFF})
+"""Never meant to be compared."""
 _NOT_COMPLETED: Final = frozenset({SkipReason.INTERRUPTED, SkipReason.TRUNCATED_REQUEST})
 """Skips that nobody wanted. All others are by rule."""
 _TARGETS_FAULT: Final = frozenset({RefusedReason.UPSTREAM_UNREACHABLE, RefusedReason.UPSTREAM_BROKEN, RefusedReason.UPSTREAM_TIMEOUT})
@@ -156,13 +158,14 @@ def _no_control(snapshot: Snapshot, policy: Policy) -> list[Reason]:
 def completed_share(totals: Totals) -> float:
     """Share of the requests that were compared, or skipped by rule, among those that could have been.
 
-    What a client got wrong (a bad request, a body beyond the bound) is left out; what was shed, skipped for want of a whole
+    What a client got wrong (a bad request, a body beyond the bound) and what the user leaves out of the sample are left out
+    here too, or a small sample would hide any loss within it; what was shed, skipped for want of a whole
     body or time, or could not be had from stable counts against.
     """
     lost = sum(totals.shed.values())
     lost += sum(count for name, count in totals.skipped.items() if name in _NOT_COMPLETED)
     lost += sum(count for name, count in totals.refused.items() if name in _TARGETS_FAULT)
-    done = totals.compared + sum(count for name, count in totals.skipped.items() if name not in _NOT_COMPLETED)
+    done = totals.compared + sum(count for name, count in totals.skipped.items() if name not in _NOT_COMPLETED | _LEFT_OUT)
     return done / (done + lost) if done + lost else 0.0
 
 

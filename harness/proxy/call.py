@@ -1,7 +1,7 @@
-"""One exchange under way over a connection: its bounds on time, its one retry, its end. It does not know where connections come from."""
+"""One exchange under way over a connection: its bound on time, its one retry, its end. It does not know where connections come from."""
 
 import asyncio
-from typing import Protocol
+from typing import Final, Protocol
 
 from harness.core.clock import Clock
 from harness.core.labels import ErrorKind
@@ -9,7 +9,53 @@ from harness.core.limits import STREAM_BUFFER_BYTES_MAX
 from harness.core.values import Headers, TransportError
 from harness.proxy.connection import UpstreamConnection
 from harness.proxy.parsing import AnswerReceiver
+from harness.proxy.plain import PlainAnswer
 from harness.proxy.wire import AnswerHead
+
+_SWEEPS_PER_LIMIT_MAX: Final = 64
+"""How finely a time-out is kept: it comes late by at most this part of itself."""
+
+
+class CallsUnderWay:
+    """The calls of one owner, with one timer for all: a timer for each would cost more than the exchange's own bookkeeping.
+
+    It goes off at or before the first deadline, looks at all calls, and is set anew for the first deadline that is left.
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, limit_s: float) -> None:
+        self.limit_s = limit_s
+        """The bound on an exchange, or on the silence within it."""
+        self._loop = loop
+        self._calls: set[Call] = set()
+        self._timer: asyncio.TimerHandle | None = None
+
+    def all(self) -> "list[Call]":
+        """The calls now."""
+        return list(self._calls)
+
+    def add(self, call: "Call") -> None:
+        """A call begins now."""
+        self._calls.add(call)
+        if self._timer is None:
+            self._timer = self._loop.call_later(self.limit_s, self._sweep)
+
+    def discard(self, call: "Call") -> None:
+        """A call is over."""
+        self._calls.discard(call)
+
+    def close(self) -> None:
+        """No call's time is looked at any more."""
+        if self._timer is not None:
+            self._timer.cancel()
+
+    def _sweep(self) -> None:
+        now_s = self._loop.time()
+        for call in list(self._calls):
+            if call.left_s(now_s) <= 0:
+                call.expire()
+        left_s = min((call.left_s(now_s) for call in self._calls), default=None)
+        pause_s = None if left_s is None else max(left_s, self.limit_s / _SWEEPS_PER_LIMIT_MAX)
+        self._timer = None if pause_s is None else self._loop.call_later(pause_s, self._sweep)
 
 
 class CallOwner(Protocol):
@@ -24,8 +70,8 @@ class CallOwner(Protocol):
         """Where times come from."""
 
     @property
-    def exchange_timeout_s(self) -> float:
-        """The bound on an exchange, or on the silence within it."""
+    def calls(self) -> CallsUnderWay:
+        """The calls that have not ended."""
 
     def connect(self, call: "Call") -> None:
         """Open a new connection for the call, and attach it or fail it."""
@@ -36,12 +82,12 @@ class CallOwner(Protocol):
     def forget(self, connection: UpstreamConnection) -> None:
         """Close a connection and know it no more."""
 
-    def ended(self, call: "Call") -> None:
-        """The call is over."""
-
 
 class AnswerReader(AnswerReceiver, Protocol):
     """Reads one streamed exchange. After `answer_end`, `answer_failed` or Call.abort it is called no more."""
+
+    def answer_plain(self, answer: PlainAnswer) -> None:
+        """A plain answer, whole, in the place of its parts. Nothing follows."""
 
     def answer_read(self) -> None:
         """All that one read brought was told: a good moment to write on."""
@@ -79,7 +125,7 @@ class Call:
         "_retryable",
         "_reused",
         "_seen_s",
-        "_timer",
+        "_timed",
         "_total",
         "paused",
         "started_ns",
@@ -101,23 +147,34 @@ class Call:
         self._finished = False
         self._done = False
         self._seen_s = self._loop.time()
-        self._timer = self._loop.call_later(pool.exchange_timeout_s, self._on_timer)
+        self._timed = True
         self.paused = False
         self.switching = False
         """A 101 answer is welcome."""
-        self.started_ns = pool.clock.monotonic_ns()
-        """When the head was handed to the connection; until then, when the exchange was begun."""
+        self.started_ns = 0
+        """When the head was handed to the connection; until then, when one was asked for."""
+        pool.calls.add(self)
 
     @property
     def done(self) -> bool:
         """Whether it ended, however."""
         return self._done
 
+    def left_s(self, now_s: float) -> float:
+        """Seconds until its time is up, at loop time `now_s`."""
+        if not self._timed or (self.paused and not self._total):
+            return self._pool.calls.limit_s
+        return self._seen_s + self._pool.calls.limit_s - now_s
+
+    def expire(self) -> None:
+        """Its time is up."""
+        self.fail(ErrorKind.TIMEOUT, f"no {'complete answer' if self._total else 'byte'} within {self._pool.calls.limit_s:g} s")
+
     def write(self, data: bytes) -> None:
         """The next bytes of the body."""
         if self._done or not data:
             return
-        self._seen_s = self._loop.time()
+        self._heard()
         if self._connection is not None:
             self._connection.write(data)
             return
@@ -139,7 +196,7 @@ class Call:
     def resume(self) -> None:
         """Read on."""
         self.paused = False
-        self._seen_s = self._loop.time()
+        self._heard()
         if self._connection is not None:
             self._connection.resume()
 
@@ -173,6 +230,11 @@ class Call:
             self._end(keep=False)
             self._reader.answer_failed(TransportError(kind=kind, message=message))
 
+    def answer_plain(self, answer: PlainAnswer) -> None:
+        if not self._done:
+            self._end(keep=self._finished)
+            self._reader.answer_plain(answer)
+
     def answer_interim(self, head: AnswerHead) -> None:
         if not self._done:
             self._reader.answer_interim(head)
@@ -191,7 +253,7 @@ class Call:
             self._reader.answer_end(trailers)
 
     def connection_read(self) -> None:
-        self._seen_s = self._loop.time()
+        self._heard()
         if not self._done:
             self._reader.answer_read()
 
@@ -199,7 +261,7 @@ class Call:
         if self._done:
             return
         if self.switching:
-            self._timer.cancel()
+            self._timed = False
             self._reader.answer_switched(rest)
         else:
             self.fail(ErrorKind.GARBAGE, "the target switched protocols though nobody asked")
@@ -224,23 +286,17 @@ class Call:
         self._reader.request_full()
 
     def connection_drained(self) -> None:
-        self._seen_s = self._loop.time()
+        self._heard()
         self._reader.request_drained()
+
+    def _heard(self) -> None:
+        """Something moved: the bound on silence begins anew."""
+        if not self._total:
+            self._seen_s = self._loop.time()
 
     def _end(self, *, keep: bool) -> None:
         self._done = True
-        self._timer.cancel()
         connection, self._connection = self._connection, None
         if connection is not None:
             self._pool.give_back(connection, keep=keep)
-        self._pool.ended(self)
-
-    def _on_timer(self) -> None:
-        limit_s = self._pool.exchange_timeout_s
-        if not self._total:
-            since_s = self._seen_s if not self.paused else self._loop.time()
-            left_s = since_s + limit_s - self._loop.time()
-            if left_s > 0:
-                self._timer = self._loop.call_later(left_s, self._on_timer)
-                return
-        self.fail(ErrorKind.TIMEOUT, f"no {'complete answer' if self._total else 'byte'} within {limit_s:g} s")
+        self._pool.calls.discard(self)

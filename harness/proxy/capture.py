@@ -21,6 +21,10 @@ class Budget:
         """Bytes taken and not given back."""
         return self._held
 
+    def fits(self, count: int) -> bool:
+        """Whether `count` bytes could be taken now."""
+        return self._held + count <= self._bytes_max
+
     def take(self, count: int) -> bool:
         """Reserve `count` bytes; False, and nothing reserved, where that is more than is left."""
         if self._held + count > self._bytes_max:

@@ -7,11 +7,15 @@ from typing import Protocol, cast
 from harness.core.labels import ErrorKind
 from harness.core.limits import STREAM_BUFFER_BYTES_MAX
 from harness.proxy.parsing import AnswerParser, AnswerReceiver
+from harness.proxy.plain import PlainAnswer
 from harness.proxy.wire import BrokenAnswer
 
 
 class ConnectionUser(AnswerReceiver, Protocol):
     """Who uses a connection for one exchange."""
+
+    def answer_plain(self, answer: PlainAnswer) -> None:
+        """The whole of a plain answer, in the place of all other calls."""
 
     def connection_read(self) -> None:
         """All that one read brought was told."""
@@ -114,7 +118,12 @@ class UpstreamConnection(asyncio.Protocol):
         if self._raw:
             user.connection_raw(data)
             return
-        self.answered = True
+        if not self.answered:
+            self.answered = True
+            plain = self._parser.plain(data)
+            if plain is not None:
+                user.answer_plain(plain)
+                return
         try:
             rest = self._parser.feed(data)
         except BrokenAnswer as broken:

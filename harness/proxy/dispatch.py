@@ -28,6 +28,7 @@ from harness.core.values import Arm, Exchange, Request, Trial
 from harness.proxy.breaker import Breaker, BreakerOptions, BreakerState
 from harness.proxy.call import Call
 from harness.proxy.exclusions import Exclusions
+from harness.proxy.plain import PlainRequest
 from harness.proxy.protection import Protection
 from harness.proxy.sampling import Sampler, parse_sample_key
 from harness.proxy.upstream import UpstreamPool
@@ -150,12 +151,7 @@ class Dispatcher:
         sink: Sink,
         faults: FaultLog,
     ) -> None:
-        self._options = options
-        pools = {role: pool for role, pool in ((Role.SECONDARY, secondary), (Role.CANDIDATE, candidate)) if pool is not None}
-        self._protection = Protection(pools, rps_max=options.shadow_rps_max, breaker=options.breaker)
-        lanes = tuple(_Lane(role, pool, self._protection.breakers.get(role)) for role, pool in pools.items())
-        self._orders = tuple((way, (Role.STABLE, *(lane.role for lane in way))) for way in (lanes, lanes[::-1])[: len(lanes)])
-        """The orders in which shadows are sent; the coin chooses. Empty without a shadow target."""
+        self._pools = {role: pool for role, pool in ((Role.SECONDARY, secondary), (Role.CANDIDATE, candidate)) if pool is not None}
         self._control = options.control if secondary is not None else Control.NONE
         self._design = Design.NO_CONTROL if self._control is Control.NONE else Design.TWO_ARM
         self._clock = clock
@@ -166,16 +162,29 @@ class Dispatcher:
         self._sink = sink
         self._faults = faults
         self._warm_up = WarmUp()
-        self._exclusions = Exclusions(options.exclude, defaults=options.default_exclusions)
-        key = parse_sample_key(options.sample_key) if options.sample_key else None
-        self._sampler = Sampler(key, rng=rng, secret=naming.session_key)
-        self.mirror_percent = 100.0
+        self._mirror_percent = 100.0
+        self.use(options)
         self._under_way: set[_ShadowTrial] = set()
         self._bytes = 0
         self._seq = 0
         self._stopping = False
         self._idle = asyncio.Event()
         self._idle.set()
+
+    def use(self, options: DispatchOptions) -> None:
+        """Go by these options from now on; caps and breakers begin anew. What control there is stays as it was.
+
+        Raises UsageError, and changes nothing, for a sample key or an exclusion that cannot be read.
+        """
+        exclusions = Exclusions(options.exclude, defaults=options.default_exclusions)
+        key = parse_sample_key(options.sample_key) if options.sample_key else None
+        self._exclusions, self._options = exclusions, options
+        self._sampler = Sampler(key, rng=self._rng, secret=self._naming.session_key)
+        self._protection = Protection(self._pools, rps_max=options.shadow_rps_max, breaker=options.breaker)
+        lanes = tuple(_Lane(role, pool, self._protection.breakers.get(role)) for role, pool in self._pools.items())
+        self._orders = tuple((way, (Role.STABLE, *(lane.role for lane in way))) for way in (lanes, lanes[::-1])[: len(lanes)])
+        """The orders in which shadows are sent; the coin chooses. Empty without a shadow target."""
+        self.mirror_percent = self._mirror_percent
 
     @property
     def in_flight(self) -> int:
@@ -202,13 +211,14 @@ class Dispatcher:
         """How the breaker of each shadow target stands; empty where none can open."""
         return {role: breaker.state for role, breaker in self._protection.breakers.items()}
 
-    def offer(self, request: Request, stable: Exchange, starved: bool) -> None:
+    def offer(self, request: Request, stable: Exchange, starved: bool, plain: PlainRequest | None = None) -> None:
         """A live exchange was completed. Never raises; the request gets its outcome here or when its trial was compared.
 
         `starved`: the copy of the request is incomplete because the harness ran out of its bound on memory.
+        `plain`: the request as it was read, where it was plain, which makes sending it again cheap.
         """
         try:
-            self._count(self._skip(request) or self._shed_or_begin(request, stable, starved))
+            self._count(self._skip(request) or self._shed_or_begin(request, stable, starved, plain))
         except Exception as error:  # noqa: BLE001 - whatever fails here, the live path goes on
             self._faults.add("mirroring", error)
             self._tally.shed(ShedReason.FAULT)
@@ -272,7 +282,9 @@ class Dispatcher:
             return SkipReason.SAMPLED_OUT
         return None
 
-    def _shed_or_begin(self, request: Request, stable: Exchange, starved: bool) -> SkipReason | ShedReason | None:
+    def _shed_or_begin(
+        self, request: Request, stable: Exchange, starved: bool, plain: PlainRequest | None = None
+    ) -> SkipReason | ShedReason | None:
         """Send the shadows, unless something speaks against it. Nothing looks at what the arms would answer."""
         held, now_ns = self._held_bytes(request, stable), self._clock.monotonic_ns()
         refusal = self._refusal(request, starved, held, now_ns)
@@ -281,7 +293,7 @@ class Dispatcher:
         endpoint = self._naming.endpoint_of(request)
         if not self._sink.has_room(endpoint, held):
             return ShedReason.QUEUE_FULL
-        self._begin(request, stable, endpoint, held, now_ns)
+        self._begin(request, stable, plain, endpoint=endpoint, held=held, now_ns=now_ns)
         return None
 
     def _refusal(self, request: Request, starved: bool, held: int, now_ns: int) -> SkipReason | ShedReason | None:
@@ -299,7 +311,7 @@ class Dispatcher:
         answer = 0 if stable.response is None else min(stable.response.body.size, CAPTURE_BODY_BYTES_MAX)
         return len(request.body.data) + answer * (1 + len(self._orders))
 
-    def _begin(self, request: Request, stable: Exchange, endpoint: str, held: int, now_ns: int) -> None:
+    def _begin(self, request: Request, stable: Exchange, plain: PlainRequest | None, *, endpoint: str, held: int, now_ns: int) -> None:
         lanes, order = self._orders[len(self._orders) == 2 and self._rng.random() < 0.5]
         shadow = _ShadowTrial(
             request,
@@ -320,7 +332,7 @@ class Dispatcher:
         self._protection.sent(now_ns)
         try:
             for lane in lanes:
-                shadow.send(lane, self._clock.monotonic_ns())
+                shadow.send(lane, self._clock.monotonic_ns(), plain)
         except Exception:
             shadow.abort()
             self._leave(shadow)
@@ -399,7 +411,7 @@ class _ShadowTrial:
         self.held_bytes = held_bytes
         self.arms: dict[Role, Arm] = {}
 
-    def send(self, lane: _Lane, intended_ns: int) -> None:
+    def send(self, lane: _Lane, intended_ns: int, plain: PlainRequest | None) -> None:
         """Send the request to one arm. Both arms get the same bytes, but for a Host that is rewritten."""
         role, breaker = lane.role, lane.breaker
         ticket = 0 if breaker is None else breaker.begin()
@@ -412,7 +424,7 @@ class _ShadowTrial:
                 self._done(self)
 
         try:
-            call = lane.pool.submit(self._request, answered, extra=_GUARD)
+            call = lane.pool.submit(self._request, answered, extra=_GUARD, plain=plain)
         except Exception:
             if breaker is not None:
                 breaker.give_up(ticket)

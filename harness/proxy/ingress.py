@@ -17,6 +17,7 @@ from harness.core.limits import LINGER_BYTES_MAX, PIPELINED_REQUESTS_MAX, STREAM
 from harness.core.values import Headers
 from harness.proxy.forwarding import announced
 from harness.proxy.parsing import RequestParser
+from harness.proxy.plain import PlainRequest
 from harness.proxy.relay import Live, Relay
 from harness.proxy.wire import Refused, RequestHead
 
@@ -162,7 +163,28 @@ class ClientConnection(asyncio.Protocol):
             if self._lingered_bytes > LINGER_BYTES_MAX and self._transport is not None:
                 self._transport.abort()
             return
+        if not self._queue:
+            plain = self._parser.plain(data)
+            if plain is not None:
+                self._take_plain(plain)
+                return
         self._feed(data)
+
+    def _take_plain(self, plain: PlainRequest) -> None:
+        """A plain request that is the only one."""
+        if self._live.forwarding is not None:
+            self.request_head(plain.head)
+            self.request_body(plain.body)
+            self.request_end(())
+            self._pump()
+            return
+        relay = Relay(self, self._live, plain.head, None, plain)
+        self._queue.append(relay)
+        relay.start()
+        if self.full or not self._reading or not self._queue:
+            self._pump()
+        else:
+            self._phase, self._deadline_s, self._message = _Phase.STABLE, 0.0, self._parser.messages
 
     def eof_received(self) -> bool:
         self._eof = True
@@ -250,7 +272,11 @@ class ClientConnection(asyncio.Protocol):
             return
         if relay.head is not None and relay.head.upgrade:
             self._read_on(self._parser.release())
-        self._pump()
+        if self._queue or self.full or not self._reading or self._input_over or self._parser.mid_message:
+            self._pump()
+        else:
+            self._phase, self._message = _Phase.IDLE, self._parser.messages
+            self._set_deadline(self._timeouts.idle_s)
 
     def cut(self, *, hard: bool) -> None:
         transport = self._transport

@@ -4,6 +4,7 @@ A parser calls its receiver as the parts of a message become known. It is told w
 """
 
 from abc import ABC, abstractmethod
+from collections.abc import Callable
 from typing import Protocol
 
 import httptools
@@ -12,6 +13,7 @@ from harness.core.labels import ErrorKind, RefusedReason
 from harness.core.limits import CHUNK_OVERHEAD_BYTES_PER_BYTE_MAX, HEAD_BYTES_MAX, INTERIM_ANSWERS_MAX, REQUEST_BODY_BYTES_MAX
 from harness.core.values import Headers
 from harness.proxy import wire
+from harness.proxy.plain import PlainAnswer, PlainRequest, plain_answer, plain_request
 from harness.proxy.wire import AnswerHead, BrokenAnswer, Framing, Refused, RequestHead
 
 _FIELD_OVERHEAD_BYTES = 4
@@ -102,6 +104,29 @@ class _Fields(ABC):
         return self._raw_bytes > count + HEAD_BYTES_MAX + self._body_bytes * CHUNK_OVERHEAD_BYTES_PER_BYTE_MAX
 
 
+class _Judge:
+    """llhttp asked about one whole message at a time, telling nothing of its parts."""
+
+    def __init__(self, make: "Callable[[_Judge], httptools.HttpRequestParser | httptools.HttpResponseParser]") -> None:
+        self._make = make
+        self._parser = make(self)
+        self._complete = False
+
+    def on_message_complete(self) -> None:
+        self._complete = True
+
+    def accepts(self, data: bytes) -> bool:
+        """Whether `data`, which ends where its reader takes the message to end, is all of one message to llhttp too."""
+        self._complete = False
+        try:
+            self._parser.feed_data(data)
+        except (httptools.HttpParserError, httptools.HttpParserUpgrade):
+            self._complete = False
+        if not self._complete:
+            self._parser = self._make(self)
+        return self._complete
+
+
 class RequestParser(_Fields):
     """Requests from one client connection. `feed` raises Refused, after which the connection is of no more use."""
 
@@ -114,6 +139,7 @@ class RequestParser(_Fields):
         self._resuming: RequestHead | None = None
         self._last = False
         self._held: bytes | None = None
+        self._judge = _Judge(httptools.HttpRequestParser)
 
     @property
     def holding(self) -> bool:
@@ -128,6 +154,17 @@ class RequestParser(_Fields):
     def has_ended(self) -> bool:
         """The last request said that none follows; what comes after it is not looked at."""
         return self._last and self._between
+
+    def plain(self, data: bytes) -> PlainRequest | None:
+        """Read `data` as one plain request, which the receiver is not told of; on None nothing was read, and `feed` is to be called."""
+        if not self._between or self._last or self._held is not None:
+            return None
+        found = plain_request(data)
+        if found is None or not self._judge.accepts(data):
+            return None
+        self.messages += 1
+        self._last = not found.head.keep_alive
+        return found
 
     def feed(self, data: bytes) -> None:
         """Read on. The receiver is called for all that `data` completes. Raises Refused."""
@@ -253,6 +290,7 @@ class AnswerParser(_Fields):
         self._complete = False
         self._interim_count = 0
         self._renew = False
+        self._judge = _Judge(httptools.HttpResponseParser)
         self.reusable = True
         """Whether a further answer may follow on the connection."""
 
@@ -267,6 +305,18 @@ class AnswerParser(_Fields):
         self._complete = False
         self._interim_count = 0
         self._partial_bytes = 0
+
+    def plain(self, data: bytes) -> PlainAnswer | None:
+        """Read `data`, the first bytes since `expect`, as one plain answer, which the receiver is not told of; on None `feed` it."""
+        if self._method == "HEAD":
+            return None
+        found = plain_answer(data)
+        if found is None or not self._judge.accepts(data):
+            return None
+        self._receiver = None
+        self._complete = True
+        self.reusable = self.reusable and found.head.keep_alive
+        return found
 
     def feed(self, data: bytes) -> bytes | None:
         """Read on. Returns what follows a 101 answer (no longer HTTP), else None. Raises BrokenAnswer.

@@ -7,15 +7,17 @@ from collections.abc import Callable
 from typing import Protocol
 
 from harness.core.clock import Clock
+from harness.core.http import header
 from harness.core.labels import ErrorKind, RefusedReason, SkipReason
 from harness.core.outcomes import Tally
-from harness.core.values import Body, Exchange, Headers, Request, Response, TransportError
+from harness.core.values import Body, Exchange, Headers, Request, Response, TransportError, body_of
 from harness.proxy import wire
 from harness.proxy.call import Call
-from harness.proxy.capture import BodyCapture, Budget
+from harness.proxy.capture import NOTHING, BodyCapture, Budget
 from harness.proxy.forwarding import ForwardingOptions
+from harness.proxy.plain import PlainAnswer, PlainRequest, closing
 from harness.proxy.upstream import UpstreamPool
-from harness.proxy.wire import AnswerHead, Framing, Refused, RequestHead
+from harness.proxy.wire import GUARD_HEADER, AnswerHead, Framing, Refused, RequestHead
 
 _REFUSALS = {
     ErrorKind.REFUSED: (502, RefusedReason.UPSTREAM_UNREACHABLE, "the service cannot be reached"),
@@ -25,6 +27,9 @@ _REFUSALS = {
     ErrorKind.GARBAGE: (502, RefusedReason.UPSTREAM_BROKEN, "the service's answer is not HTTP"),
     ErrorKind.TOO_LARGE: (502, RefusedReason.UPSTREAM_BROKEN, "the head of the service's answer is too large"),
 }
+
+_NOT_IN_INTERIM = frozenset({"content-length"})
+"""A 1xx answer has no body, whatever stable says of it (RFC 9110 8.6): a client that believed it would lose its place."""
 
 
 class Live:
@@ -37,8 +42,9 @@ class Live:
         clock: Clock,
         tally: Tally,
         budget: Budget,
-        completed: Callable[[Request, Exchange, bool], None],
+        completed: Callable[[Request, Exchange, bool, PlainRequest | None], None],
         forwarding: ForwardingOptions | None = None,
+        copies: bool = True,
     ) -> None:
         self.pool = pool
         self.clock = clock
@@ -47,8 +53,11 @@ class Live:
         self.forwarding = forwarding
         """What targets are told of the client; None for nothing."""
         self.completed = completed
-        """Told of each live exchange once the client has it: the request, stable's exchange, and whether the copy of the
-        request was given up for lack of memory. It must settle the request's outcome and must not raise."""
+        """Told of each live exchange once the client has it: the request, stable's exchange, whether the copy of the request was
+        given up for lack of memory, and the request as it was read, where it was plain. It must settle the request's outcome
+        and must not raise."""
+        self.copies = copies
+        """Whether anybody uses the copies. Where not, none is made, and each exchange is skipped as having no shadow."""
 
 
 class ClientSide(Protocol):
@@ -94,6 +103,7 @@ class Relay:
         "_live",
         "_out",
         "_pieces",
+        "_plain",
         "_refused",
         "_request_capture",
         "_sent",
@@ -107,22 +117,30 @@ class Relay:
         "started",
     )
 
-    def __init__(self, client: ClientSide, live: Live, head: RequestHead | None, refused: Refused | None = None) -> None:
+    def __init__(
+        self,
+        client: ClientSide,
+        live: Live,
+        head: RequestHead | None,
+        refused: Refused | None = None,
+        plain: PlainRequest | None = None,
+    ) -> None:
         self.head = head
         """None for a request whose head could not be read, which is only there to be refused."""
         self.started = False
         self.over = False
-        self.complete = False
+        self.complete = plain is not None
         """The whole request has come."""
         self.backlog_bytes = 0
         self._client = client
         self._live = live
         self._refused = refused
+        self._plain = plain
         self._settled = False
         self._call: Call | None = None
         self._backlog: list[bytes] = []
-        self._request_capture = BodyCapture(live.budget)
-        self._answer_capture = BodyCapture(live.budget)
+        self._request_capture: BodyCapture | None = None
+        self._answer_capture: BodyCapture | None = None
         self._answer: AnswerHead | None = None
         self._coding = Framing.NONE
         self._keep = False
@@ -133,12 +151,18 @@ class Relay:
         self._sent_headers: Headers = ()
         self._first_byte_ns = 0
         live.tally.entered()
+        if plain is not None and plain.body and live.copies:
+            self._request_capture = BodyCapture(live.budget)
+            self._request_capture.add(plain.body)
 
     def request_body(self, data: bytes) -> None:
         """The next piece of the request's body."""
         if self.over:
             return
-        self._request_capture.add(data)
+        if self._live.copies:
+            if self._request_capture is None:
+                self._request_capture = BodyCapture(self._live.budget)
+            self._request_capture.add(data)
         assert self.head is not None
         self._write(wire.chunk(data) if self.head.framing is Framing.CHUNKED else data)
 
@@ -161,6 +185,20 @@ class Relay:
             self._answer_refusal(self._refused or wire.bad_request("the request cannot be read"))
             return
         pool = self._live.pool
+        data = self._written(head, pool) if self._plain is None else self._readdressed(self._plain, pool)
+        bodiless = head.framing is not Framing.CHUNKED and not head.length
+        self._call = call = pool.call(head.method, data, self, bodiless=bodiless, fresh=head.upgrade)
+        call.switching = head.upgrade
+        if self.complete:
+            call.finish()
+        if self._client.full:
+            call.pause()
+
+    def _readdressed(self, plain: PlainRequest, pool: UpstreamPool) -> bytes:
+        data, self._sent_headers = pool.addressed(plain)
+        return data + plain.body if plain.body else data
+
+    def _written(self, head: RequestHead, pool: UpstreamPool) -> bytes:
         headers = wire.forwarded(head.headers, framing=head.framing, length=head.length, host=pool.host_for(head.authority))
         self._sent_headers = tuple(headers)
         if head.upgrade:
@@ -170,13 +208,7 @@ class Relay:
         if self._backlog:
             data = b"".join([data, *self._backlog])
             self._backlog, self.backlog_bytes = [], 0
-        bodiless = head.framing is not Framing.CHUNKED and not head.length
-        self._call = pool.call(head.method, data, self, bodiless=bodiless, fresh=head.upgrade)
-        self._call.switching = head.upgrade
-        if self.complete:
-            self._call.finish()
-        if self._client.full:
-            self._call.pause()
+        return data
 
     def refuse(self, refused: Refused) -> None:
         """The rest of the request cannot be had: answer so when its turn comes, or cut the answer that has begun."""
@@ -220,14 +252,32 @@ class Relay:
         else:
             self._call.write_eof()
 
+    def answer_plain(self, answer: PlainAnswer) -> None:
+        request, client, live, head = self.head, self._client, self._live, answer.head
+        assert request is not None
+        if request.http10 or not live.budget.fits(head.length):
+            self.answer_head(head)
+            self.answer_body(answer.body)
+            self.answer_end(())
+            return
+        now_ns = live.clock.monotonic_ns()
+        self._first_byte_ns = now_ns
+        keep = request.keep_alive and self.complete and client.may_keep()
+        client.send(answer.raw if keep else closing(answer))
+        client.finished(keep=keep)  # first, so that the client's next request goes out before any shadow
+        response = Response(head.status, head.headers, body_of(answer.body), head.reason) if live.copies else None
+        self._complete(response, None, now_ns)
+
     def answer_interim(self, head: AnswerHead) -> None:
         assert self.head is not None
         if head.status == 101 and self.head.upgrade:
-            headers = wire.forwarded(head.headers, framing=Framing.NONE)
+            headers = wire.forwarded(head.headers, framing=Framing.NONE, dropped=_NOT_IN_INTERIM)
             headers += [(name, value) for name, value in head.headers if name.lower() == "upgrade"]
             self._out.append(wire.answer_bytes(101, head.reason, [*headers, ("Connection", "Upgrade")]))
         elif head.status != 101 and not self.head.http10:
-            self._out.append(wire.answer_bytes(head.status, head.reason, wire.forwarded(head.headers, framing=Framing.NONE)))
+            self._out.append(
+                wire.answer_bytes(head.status, head.reason, wire.forwarded(head.headers, framing=Framing.NONE, dropped=_NOT_IN_INTERIM))
+            )
 
     def answer_head(self, head: AnswerHead) -> None:
         request = self.head
@@ -247,7 +297,10 @@ class Relay:
         self._out.append(wire.answer_bytes(head.status, head.reason, headers))
 
     def answer_body(self, data: bytes) -> None:
-        self._answer_capture.add(data)
+        if self._live.copies:
+            if self._answer_capture is None:
+                self._answer_capture = BodyCapture(self._live.budget)
+            self._answer_capture.add(data)
         self._pieces.append(data)
 
     def answer_read(self) -> None:
@@ -256,11 +309,12 @@ class Relay:
     def answer_end(self, trailers: Headers) -> None:
         answer = self._answer
         assert answer is not None
+        now_ns = self._live.clock.monotonic_ns()
         self._flush(wire.last_chunk(trailers) if self._coding is Framing.CHUNKED else b"")
-        body = self._answer_capture.body()
+        body = NOTHING if self._answer_capture is None else self._answer_capture.body()
         response = Response(status=answer.status, headers=answer.headers, body=body, reason=answer.reason, trailers=trailers)
         self._client.finished(keep=self._keep)  # first, so that the client's next request goes out before any shadow
-        self._complete(response, None)
+        self._complete(response, None, now_ns)
 
     def answer_failed(self, error: TransportError) -> None:
         if self._tunnel:
@@ -269,8 +323,9 @@ class Relay:
         elif not self._sent:
             self._answer_refusal(Refused(*_REFUSALS[error.kind]))
         else:
+            now_ns = self._live.clock.monotonic_ns()
             self._flush()
-            self._complete(None, error)
+            self._complete(None, error, now_ns)
             self._client.cut(hard=self._coding is Framing.UNTIL_CLOSE)
 
     def answer_switched(self, rest: bytes) -> None:
@@ -319,30 +374,38 @@ class Relay:
         self._end()
         self._client.finished(keep=keep)
 
-    def _complete(self, response: Response | None, error: TransportError | None) -> None:
+    def _complete(self, response: Response | None, error: TransportError | None, ended_ns: int) -> None:
         """The client has what stable gave: hand over the copy."""
-        head, call = self.head, self._call
+        head, call, live = self.head, self._call, self._live
         assert head is not None
         assert call is not None
-        tally = self._live.tally
-        if head.upgrade:
-            self._settle(lambda: tally.skipped(SkipReason.UPGRADE))
+        if self._settled:
+            pass
+        elif head.upgrade:
+            self._skip(SkipReason.UPGRADE)
         elif not self.complete:
-            self._settle(lambda: tally.skipped(SkipReason.TRUNCATED_REQUEST))
+            self._skip(SkipReason.TRUNCATED_REQUEST)
+        elif not live.copies:
+            self._skip(SkipReason.NO_SHADOW if header(head.headers, GUARD_HEADER) is None else SkipReason.LOOP)
         else:
-            body = self._request_capture.body()
-            request = Request(method=head.method, target=head.target, headers=head.headers, body=body, host=head.authority.lower())
+            self._settled = True
+            capture = self._request_capture
+            body = NOTHING if capture is None else capture.body()
+            request = Request(head.method, head.target, head.headers, body, head.authority.lower())
             exchange = Exchange(
                 request=self._as_sent(head, body),
                 response=response,
                 error=error,
                 started_ns=call.started_ns,
                 first_byte_ns=self._first_byte_ns,
-                ended_ns=self._live.clock.monotonic_ns(),
+                ended_ns=ended_ns,
             )
-            starved = self._request_capture.starved
-            self._settle(lambda: self._live.completed(request, exchange, starved))
+            live.completed(request, exchange, capture is not None and capture.starved, self._plain)
         self._end()
+
+    def _skip(self, reason: SkipReason) -> None:
+        self._settled = True
+        self._live.tally.skipped(reason)
 
     def _as_sent(self, head: RequestHead, body: Body) -> Request:
         target = self._live.pool.target_for(head.target)
@@ -355,6 +418,9 @@ class Relay:
 
     def _end(self) -> None:
         self.over = True
+        self._call = None  # a call knows its relay: without this, only a collector of cycles would free the two
         self._backlog, self.backlog_bytes = [], 0
-        self._request_capture.release()
-        self._answer_capture.release()
+        if self._request_capture is not None:
+            self._request_capture.release()
+        if self._answer_capture is not None:
+            self._answer_capture.release()

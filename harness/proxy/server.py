@@ -23,6 +23,7 @@ from harness.proxy.capture import Budget
 from harness.proxy.dispatch import Dispatcher, DispatchOptions, FaultLog, Naming, Sink
 from harness.proxy.forwarding import ForwardingOptions
 from harness.proxy.ingress import ClientConnection, Clients, ClientTimeouts
+from harness.proxy.plain import PlainRequest
 from harness.proxy.relay import Live
 from harness.proxy.tls import HANDSHAKE_SECONDS_MAX, TlsListener
 from harness.proxy.upstream import UpstreamPool
@@ -61,6 +62,10 @@ class ProxyOptions(msgspec.Struct, frozen=True, kw_only=True):
     client: ClientTimeouts = ClientTimeouts()
     dispatch: DispatchOptions = DispatchOptions()
 
+    def whole_dispatch(self) -> DispatchOptions:
+        """The dispatcher's options with what is said of them here."""
+        return msgspec.structs.replace(self.dispatch, control=self.control, allow_writes=self.allow_writes)
+
 
 class ProxyServer:
     """Listens for clients, relays to stable, mirrors to the others. One event loop owns it."""
@@ -91,6 +96,7 @@ class ProxyServer:
         self._own_unix_path = ""
         self._tls: TlsListener | None = None
         self._dispatcher: Dispatcher | None = None
+        self._mirror_percent = 100.0
 
     @property
     def address(self) -> str:
@@ -116,7 +122,8 @@ class ProxyServer:
         return 0 if self._dispatcher is None else self._dispatcher.in_flight
 
     def mirror(self, percent: float) -> None:
-        """Mirror so many of a hundred requests from now on."""
+        """Mirror so many of a hundred requests from now on, or from its start."""
+        self._mirror_percent = percent
         if self._dispatcher is not None:
             self._dispatcher.mirror_percent = percent
 
@@ -134,7 +141,7 @@ class ProxyServer:
         secondary = None if second is None or options.control is Control.NONE else self._pool(second, shadow_s, options.shadow_host)
         candidate = None if options.candidate is None else self._pool(options.candidate, shadow_s, options.shadow_host)
         self._dispatcher = Dispatcher(
-            msgspec.structs.replace(options.dispatch, control=options.control, allow_writes=options.allow_writes),
+            options.whole_dispatch(),
             secondary=secondary,
             candidate=candidate,
             clock=self._clock,
@@ -144,7 +151,24 @@ class ProxyServer:
             sink=self._sink,
             faults=self._faults,
         )
+        self._dispatcher.mirror_percent = self._mirror_percent
         await self._listen(self._protocol(stable), sock)
+
+    def reload(self, options: ProxyOptions) -> None:
+        """Take over what of these options may change while it serves (what is mirrored, what targets are told of the client) and
+        read certificates, keys and CA files again. Targets and listener stay as they were.
+
+        Raises SetupError or UsageError, and leaves everything as it was, where something cannot be used.
+        """
+        new = msgspec.structs.replace(
+            self._options, dispatch=options.dispatch, forwarding=options.forwarding, tls_cert=options.tls_cert, tls_key=options.tls_key
+        )
+        if self._tls is not None and new.tls_cert:
+            self._tls.use(new.tls_cert, new.tls_key or new.tls_cert)
+        self.reload_tls()
+        if self._dispatcher is not None:
+            self._dispatcher.use(new.whole_dispatch())
+        self._options = new
 
     def reload_tls(self) -> None:
         """Read all certificate, key and CA files again, for handshakes from now on; connections live on, as do idle ones to targets.
@@ -190,6 +214,7 @@ class ProxyServer:
             budget=budget,
             completed=self._completed,
             forwarding=told if told.via or told.forwarded_for else None,
+            copies=len(self._pools) > 1 or self._on_exchange is not None,
         )
         return lambda: ClientConnection(live, self._options.client, self._clients)
 
@@ -242,10 +267,10 @@ class ProxyServer:
         name = self._server.sockets[0].getsockname()
         return name[0], name[1]
 
-    def _completed(self, request: Request, exchange: Exchange, starved: bool) -> None:
+    def _completed(self, request: Request, exchange: Exchange, starved: bool, plain: PlainRequest | None = None) -> None:
         assert self._dispatcher is not None
         self._record(request, exchange)
-        self._dispatcher.offer(request, exchange, starved)
+        self._dispatcher.offer(request, exchange, starved, plain)
 
     def _record(self, request: Request, exchange: Exchange) -> None:
         if self._on_exchange is not None:

@@ -31,6 +31,11 @@ class TlsListener:
         """
         self._current = server_context(self._cert_file, self._key_file)
 
+    def use(self, cert_file: str, key_file: str) -> None:
+        """As `reload`, with other files from now on."""
+        self._current = server_context(cert_file, key_file)
+        self._cert_file, self._key_file = cert_file, key_file
+
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """Called in every handshake, with or without SNI."""
         connection.context = self._current

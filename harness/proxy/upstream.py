@@ -5,6 +5,7 @@ is sent, is not known here.
 """
 
 import asyncio
+import contextlib
 import ssl
 from collections import deque
 from collections.abc import Callable
@@ -13,12 +14,13 @@ from harness.core.clock import Clock
 from harness.core.http import SAFE_METHODS
 from harness.core.labels import ErrorKind
 from harness.core.limits import UPSTREAM_IDLE_CONNECTIONS_MAX
-from harness.core.values import Exchange, Headers, Request, Response, TransportError
+from harness.core.values import Body, Exchange, Headers, Request, Response, TransportError
 from harness.proxy import wire
 from harness.proxy.address import HostRule, UpstreamAddress, tls_context
-from harness.proxy.call import AnswerReader, Call
+from harness.proxy.call import AnswerReader, Call, CallsUnderWay
 from harness.proxy.capture import BodyCapture
 from harness.proxy.connection import UpstreamConnection
+from harness.proxy.plain import PlainAnswer, PlainRequest, field_lines, readdressed
 from harness.proxy.wire import AnswerHead, Framing
 
 IDLE_SECONDS_MAX = 15.0
@@ -45,7 +47,7 @@ class UpstreamPool:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self.clock = clock
-        self.exchange_timeout_s = exchange_timeout_s
+        self.calls = CallsUnderWay(self.loop, exchange_timeout_s)
         self._target = target
         self._host = host
         self._connect_timeout_s = connect_timeout_s
@@ -53,7 +55,6 @@ class UpstreamPool:
         self._idle: deque[UpstreamConnection] = deque()
         self._connections: set[UpstreamConnection] = set()
         self._connecting: set[asyncio.Task[None]] = set()
-        self._calls: set[Call] = set()
         self._tls = tls_context(target)
         self._closed = False
 
@@ -84,6 +85,12 @@ class UpstreamPool:
         """The request target under the base path."""
         return target if target == "*" else self._target.base_path + target
 
+    def addressed(self, plain: PlainRequest) -> tuple[bytes, Headers]:
+        """A plain request's head for this target, and its headers."""
+        if self._host is HostRule.KEEP and not self._target.base_path:
+            return plain.raw, plain.headers
+        return readdressed(plain, self.host_for(plain.head.authority), self._target.base_path)
+
     def call(self, method: str, head: bytes, reader: AnswerReader, *, bodiless: bool, total: bool = False, fresh: bool = False) -> Call:
         """Begin an exchange. `bodiless`: no body will be written, or all of it is in `head`, so that it can be sent once more.
 
@@ -91,21 +98,27 @@ class UpstreamPool:
         """
         safe = method in SAFE_METHODS
         call = Call(self, method, head, reader, total=total, retryable=safe and bodiless)
-        self._calls.add(call)
         connection = None if fresh else self._take(IDLE_SECONDS_MAX if safe and bodiless else IDLE_SECONDS_MAX_UNSAFE)
         if connection is None:
+            call.started_ns = self.clock.monotonic_ns()
             self.connect(call)
         else:
             call.attach(connection, reused=True)
         return call
 
-    def submit(self, request: Request, done: Callable[[Exchange], None], *, extra: Headers = ()) -> Call:
+    def submit(self, request: Request, done: Callable[[Exchange], None], *, extra: Headers = (), plain: PlainRequest | None = None) -> Call:
         """Send a whole request and hand the exchange to `done`, once, later, whatever happens. Raises UnsendableRequestError.
 
         `extra` headers are put at the end. Interim answers are skipped, an Expect header is not sent.
+        `plain` is the same request as it was read from a client, where it was plain: checked then, and all but written.
         """
-        wire.checked_request(request.method, request.target, request.headers)
-        sent, head = self._written(request, extra)
+        if plain is None:
+            wire.checked_request(request.method, request.target, request.headers)
+            sent, head = self._written(request, extra)
+        else:
+            raw, headers = self.addressed(plain)
+            head = b"".join((raw[:-2], field_lines(extra), b"\r\n", plain.body))
+            sent = Request(request.method, self.target_for(request.target), (*headers, *extra), request.body, request.host)
         reader = _Collector(self.clock, sent, done)
         call = self.call(request.method, head, reader, bodiless=True, total=True)
         call.finish()
@@ -126,8 +139,9 @@ class UpstreamPool:
         self._closed = True
         for task in list(self._connecting):
             task.cancel()
-        for call in list(self._calls):
+        for call in self.calls.all():
             call.fail(ErrorKind.RESET, "the harness closed the connection")
+        self.calls.close()
         connections = list(self._connections)
         for connection in connections:
             connection.abort()
@@ -160,14 +174,10 @@ class UpstreamPool:
         connection.abort()
         self._connections.discard(connection)
 
-    def ended(self, call: Call) -> None:
-        """A call is over (called by the call)."""
-        self._calls.discard(call)
-
     def _take(self, idle_s_max: float) -> UpstreamConnection | None:
         """The connection used last, which is the least likely to have been closed by the target."""
         now_s = self.loop.time()
-        while self._idle and (now_s - self._idle[0].idle_since_s > IDLE_SECONDS_MAX or not self._idle[0].reusable):
+        while self._idle and now_s - self._idle[0].idle_since_s > IDLE_SECONDS_MAX:
             self.forget(self._idle.popleft())
         while self._idle:
             if now_s - self._idle[-1].idle_since_s > idle_s_max:
@@ -178,9 +188,15 @@ class UpstreamPool:
             self.forget(connection)
         return None
 
+    def _lost(self, connection: UpstreamConnection) -> None:
+        """A connection's socket is closed."""
+        self._connections.discard(connection)
+        with contextlib.suppress(ValueError):
+            self._idle.remove(connection)
+
     async def _open(self, call: Call) -> None:
         def protocol() -> UpstreamConnection:
-            return UpstreamConnection(self.loop, self._connections.discard)
+            return UpstreamConnection(self.loop, self._lost)
 
         target = self._target
         server_name = (target.server_name or target.host) if self._tls is not None else None
@@ -239,30 +255,38 @@ class _Collector:
     def __init__(self, clock: Clock, sent: Request, done: Callable[[Exchange], None]) -> None:
         self._clock = clock
         self._sent = sent
-        self._done = done
-        self._body = BodyCapture()
+        self._done: Callable[[Exchange], None] | None = done
+        self._body: BodyCapture | None = None
         self._head: AnswerHead | None = None
         self._first_byte_ns = 0
         self.call: Call | None = None
+
+    def answer_plain(self, answer: PlainAnswer) -> None:
+        self._first_byte_ns = now_ns = self._clock.monotonic_ns()
+        head = answer.head
+        self._finish(Response(head.status, head.headers, Body(answer.body, head.length), head.reason), None, now_ns)
 
     def answer_interim(self, head: AnswerHead) -> None:
         """Skipped: only the final answer is compared."""
 
     def answer_head(self, head: AnswerHead) -> None:
         self._head = head
+        self._body = BodyCapture()
         self._first_byte_ns = self._clock.monotonic_ns()
 
     def answer_body(self, data: bytes) -> None:
+        assert self._body is not None
         self._body.add(data)
 
     def answer_end(self, trailers: Headers) -> None:
-        head = self._head
+        head, body = self._head, self._body
         assert head is not None
-        response = Response(status=head.status, headers=head.headers, body=self._body.body(), reason=head.reason, trailers=trailers)
-        self._finish(response, None)
+        assert body is not None
+        response = Response(status=head.status, headers=head.headers, body=body.body(), reason=head.reason, trailers=trailers)
+        self._finish(response, None, self._clock.monotonic_ns())
 
     def answer_failed(self, error: TransportError) -> None:
-        self._finish(None, error)
+        self._finish(None, error, self._clock.monotonic_ns())
 
     def answer_read(self) -> None:
         """Nothing to pass on."""
@@ -279,15 +303,18 @@ class _Collector:
     def request_drained(self) -> None:
         """As above."""
 
-    def _finish(self, response: Response | None, error: TransportError | None) -> None:
-        assert self.call is not None
-        self._done(
+    def _finish(self, response: Response | None, error: TransportError | None, ended_ns: int) -> None:
+        call, done = self.call, self._done
+        assert call is not None
+        assert done is not None
+        self.call = self._done = None  # what holds the call holds nothing more through it, and no collector of cycles is needed
+        done(
             Exchange(
                 request=self._sent,
                 response=response,
                 error=error,
-                started_ns=self.call.started_ns,
+                started_ns=call.started_ns,
                 first_byte_ns=self._first_byte_ns,
-                ended_ns=self._clock.monotonic_ns(),
+                ended_ns=ended_ns,
             )
         )

@@ -211,6 +211,8 @@ def answer_head(status: int, reason: str, headers: Headers, *, request_method: s
     """Check an answer's head and tell how its body ends (RFC 9112 6.3). Raises BrokenAnswer."""
     if version not in {"1.1", "1.0"}:
         raise BrokenAnswer(ErrorKind.GARBAGE, f"the answer is in HTTP {version}")
+    if status < 100:
+        raise BrokenAnswer(ErrorKind.GARBAGE, f"the answer's status is {status}")
     framing, length = _answer_framing(headers)
     if request_method == "HEAD" or status in _BODILESS_STATUS or status < 200:
         framing, length = Framing.NONE, 0

@@ -60,7 +60,7 @@ class Proxy:
         self.process = process
         self._stdout = stdout
         self._stderr = stderr
-        self.address = self._announced(r"serving on (http://[0-9.:]+)")
+        self.address = self._announced(r"serving on (https?://[0-9.:]+)")
         self.port = int(self.address.rpartition(":")[2])
         self.admin = self._announced(r"admin on (http://[0-9.:]*\d)")
 

@@ -176,6 +176,12 @@ def test_what_counts_as_completed(totals: Totals, share: float) -> None:
     assert completed_share(totals) == pytest.approx(share)
 
 
+def test_a_small_sample_does_not_hide_what_was_lost_of_it() -> None:
+    skipped = {"sampled_out": 9_700, "excluded": 100, "switched_off": 50}
+    totals = Totals(requests=10_000, compared=100, shed={"queue_full": 50}, skipped=skipped)
+    assert completed_share(totals) == pytest.approx(2 / 3)
+
+
 def test_a_low_completed_share_does_not_pass() -> None:
     verdict = judged(passes(2, size=40, wrong=()), totals=Totals(requests=82, compared=80, shed={"queue_full": 2}))
     assert codes(verdict) == [ReasonCode.LOW_COMPLETION]

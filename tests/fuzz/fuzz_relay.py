@@ -1,4 +1,4 @@
-"""Fuzzing guided by coverage, with atheris, for as long as one likes: python -m tests.fuzz.fuzz_relay [options of libFuzzer] [CORPUS].
+"""Fuzzing guided by coverage, with atheris, for as long as one likes: python -m tests.fuzz.fuzz_relay [options of libFuzzer].
 
 The first byte of an input says who sends the rest: the client (whole, or in two pieces) or stable.
 """
@@ -10,6 +10,8 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+FOUND = Path(".cache") / "fuzz"
+"""The inputs that reached something new, and those that broke something, from one run to the next."""
 CLIENT, CLIENT_IN_PIECES, STABLE, STABLE_AFTER_HEAD = range(4)
 
 
@@ -37,12 +39,11 @@ def main() -> None:
         inputs = [(CLIENT, raw) for raw in seeds.REQUESTS] + [(STABLE, raw) for raw in seeds.ANSWERS]
         for number, (who, raw) in enumerate(inputs):
             (Path(folder) / f"seed-{number}").write_bytes(bytes([who]) + raw)
-        words = Path(folder).with_suffix(".dictionary")
+        words = Path(folder) / "dictionary"
         escaped = ["".join([rf"\x{byte:02x}" for byte in word]) for word in seeds.DICTIONARY]
         words.write_text("".join([f'"{word}"\n' for word in escaped]))
-        given = [argument for argument in sys.argv[1:] if not argument.startswith("-")]
-        options = [argument for argument in sys.argv[1:] if argument.startswith("-")]
-        atheris.Setup([sys.argv[0], f"-dict={words}", *options, *given, folder], one_input)
+        FOUND.mkdir(parents=True, exist_ok=True)
+        atheris.Setup([sys.argv[0], f"-dict={words}", f"-artifact_prefix={FOUND}/", *sys.argv[1:], str(FOUND), folder], one_input)
         with contextlib.suppress(KeyboardInterrupt):
             atheris.Fuzz()
 

@@ -41,5 +41,10 @@ DICTIONARY = [
         b"ffffffffffffffff\r\n",
     ),
 ]
-REGRESSIONS: list[bytes] = []
-"""Inputs that once broke an invariant."""
+FOUND_OF_STABLE = [
+    b"HTTP/1.1 103 Early \x11ints\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 200 O\x00K\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 103 Early Hints\r\nContent-Length: 5\r\n\r\nHTTP/1.1 200 OK\r\nContent-Length: 5\r\n\r\nhello",
+    b"HTTP/1.1 000\r\n\r\n",
+]
+"""Answers that once broke an invariant."""

@@ -12,7 +12,7 @@ VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 TARGET = re.compile(rb"[!-~\x80-\xff]+")
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
 VERSION = re.compile(rb"HTTP/1\.[01]")
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e\x80-\xff]*)?")
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e]*)?")
 LENGTH = re.compile(rb"[0-9]{1,18}")
 
 Fields = tuple[tuple[bytes, bytes], ...]
@@ -58,13 +58,13 @@ class Message:
 
 
 def take_request(raw: bytes, *, spaces: bool = False) -> tuple[Message, bytes] | None:
-    """The first request and what follows it; None where it is not complete. `spaces`: several between method and target are one."""
+    """The first request and what follows it; None where it is not complete. `spaces`: several between its words are one."""
     taken = _head(raw)
     if taken is None:
         return None
     start, fields, rest = taken
     if spaces:
-        start = re.sub(rb"^([^ ]+) +", rb"\1 ", start)
+        start = re.sub(rb" +", b" ", start)
     parts = start.split(b" ")
     if len(parts) != 3 or not TOKEN.fullmatch(parts[0]) or not TARGET.fullmatch(parts[1]) or not VERSION.fullmatch(parts[2]):
         raise NotStrict(f"request line {start[:80]!r}")

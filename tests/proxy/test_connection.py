@@ -89,7 +89,7 @@ def test_one_exchange_after_another() -> None:
             connection.write(b"request")
             connection.data_received(OK)
             connection.end()
-            assert user.events[1:] == [b"ok", ("end", ()), "read"]
+            assert user.events[1:] == [b"ok", ("end", ())]
             assert connection.reusable
             user.events.clear()
         assert transport.done == [b"request", b"request"]

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 from harness.core.labels import ErrorKind
 from harness.core.values import Headers
 from harness.proxy.parsing import AnswerParser, RequestParser
+from harness.proxy.plain import PlainAnswer
 from harness.proxy.wire import AnswerHead, BrokenAnswer, Refused, RequestHead
 
 
@@ -43,6 +44,9 @@ class Told:
 
     def answer_end(self, trailers: Headers) -> None:
         self.events.append(("end", trailers))
+
+    def answer_plain(self, answer: PlainAnswer) -> None:
+        self.events += [answer.head, answer.body, ("end", ())]
 
 
 REQUESTS = (

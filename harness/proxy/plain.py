@@ -1,0 +1,197 @@
+"""Plain messages: whole in one read, in the usual form, with nothing in the head that needs a second look.
+
+Pure. Most of live traffic is of this kind, and is read here by its shape (the names in its head) instead of field by field.
+llhttp judges it like everything else (see parsing); whatever is not plain is left to the general reading, which
+finds the same in it.
+"""
+
+import re
+from functools import lru_cache
+from typing import Final
+
+import msgspec
+
+from harness.core.http import HOP_BY_HOP
+from harness.core.limits import (
+    CAPTURE_BODY_BYTES_MAX,
+    PLAIN_FIELDS_MAX,
+    PLAIN_HEAD_BYTES_MAX,
+    PLAIN_SHAPES_MAX,
+    REQUEST_BODY_BYTES_MAX,
+)
+from harness.core.values import Headers
+from harness.proxy.wire import GUARD_HEADER, AnswerHead, Framing, RequestHead
+
+_REQUEST_LINE: Final = re.compile(r"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[!-~]*) HTTP/1\.1\r(?=\n)")
+"""Methods with rules of their own (OPTIONS, TRACE, CONNECT) and other forms of the target are not plain."""
+_STATUS_LINE: Final = re.compile(r"HTTP/1\.1 (2(?!04)\d\d|3(?!04)\d\d|[45]\d\d) ([ -~\x80-\xff]*)\r(?=\n)", re.ASCII)
+"""Interim answers and those without a body are not plain."""
+_FIELD: Final = re.compile(r"\n([^:]++): ([^ \t\r][^\r]*+)\r")
+"""One field line in the form in which it is written anew. Anchored at its start: each line that llhttp accepts gives one field or none."""
+_AUTHORITY: Final = re.compile(r"[^/ \t,@?#\\]+")
+_LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}")
+_NOT_PLAIN: Final = frozenset({"transfer-encoding", "upgrade", "te", "trailer", "expect", "proxy-connection", GUARD_HEADER})
+_ONE_AT_MOST: Final = ("host", "content-length", "connection")
+
+
+class PlainRequest(msgspec.Struct, frozen=True):
+    """A plain request, ready to be sent on."""
+
+    head: RequestHead
+    """As the client sent it."""
+    raw: bytes
+    """The head's bytes without what concerns the client's connection only."""
+    headers: Headers
+    """What `raw` says."""
+    host: int
+    """Which of `headers` is Host."""
+    body: bytes
+
+
+class PlainAnswer(msgspec.Struct, frozen=True):
+    """A plain answer."""
+
+    head: AnswerHead
+    raw: bytes
+    """The whole answer without what concerns the target's connection only."""
+    body: bytes
+
+
+class _Shape(msgspec.Struct, frozen=True):
+    """What the names of a head say by themselves. Places are -1 for a field that is not there."""
+
+    host: int
+    length: int
+    connection: int
+    dropped: tuple[int, ...]
+    """Fields that concern one connection only, the last one first."""
+    host_sent: int
+    """Where Host is once they are gone."""
+
+
+@lru_cache(PLAIN_SHAPES_MAX)
+def _shape(names: tuple[str, ...]) -> _Shape | None:
+    """None for names that are not plain. Remembered, since the clients of a service send the same names again and again."""
+    lower = [name.lower() for name in names]
+    if not _NOT_PLAIN.isdisjoint(lower) or any(lower.count(name) > 1 for name in _ONE_AT_MOST):
+        return None
+    host, length, connection = (lower.index(name) if name in lower else -1 for name in _ONE_AT_MOST)
+    dropped = tuple(i for i in range(len(lower) - 1, -1, -1) if lower[i] in HOP_BY_HOP)
+    return _Shape(host, length, connection, dropped, host - sum(i < host for i in dropped))
+
+
+def _fields(text: str, start: int) -> tuple[Headers, _Shape] | None:
+    """The fields of a head from the end of its first line on, and their shape; None where they are not plain."""
+    count = text.count("\n", start) - 2
+    if not 0 < count <= PLAIN_FIELDS_MAX or " \r" in text or "\t" in text:
+        return None
+    fields = _FIELD.findall(text, start)
+    if len(fields) != count:
+        return None
+    names, _ = zip(*fields, strict=True)
+    shape = _shape(names)
+    return None if shape is None else (tuple(fields), shape)
+
+
+def _stays_open(headers: Headers, shape: _Shape) -> bool | None:
+    """What Connection says; None where it says more than that."""
+    if shape.connection < 0:
+        return True
+    said = headers[shape.connection][1].lower()
+    return said == "keep-alive" or (False if said == "close" else None)
+
+
+def _without(data: bytes, headers: Headers, dropped: tuple[int, ...]) -> bytes:
+    """The message without these lines. The first place with a line's bytes is in the head, and a line of the same name."""
+    for i in dropped:
+        name, value = headers[i]
+        data = data.replace(f"\r\n{name}: {value}\r\n".encode("latin-1"), b"\r\n", 1)
+    return data
+
+
+def plain_request(data: bytes) -> PlainRequest | None:
+    """Read `data` as one plain request; None if it is anything else. It counts only if llhttp takes `data` for one whole message."""
+    end = data.find(b"\r\n\r\n") + 4
+    if not 4 <= end <= PLAIN_HEAD_BYTES_MAX:
+        return None
+    raw = data[:end]
+    text = raw.decode("latin-1")
+    line = _REQUEST_LINE.match(text)
+    read = None if line is None else _fields(text, line.end())
+    if line is None or read is None:
+        return None
+    headers, shape = read
+    keep_alive = _stays_open(headers, shape)
+    if keep_alive is None or shape.host < 0:
+        return None
+    authority = headers[shape.host][1]
+    length, framing = 0, Framing.NONE
+    if shape.length >= 0:
+        said = headers[shape.length][1]
+        length, framing = int(said) if _LENGTH.fullmatch(said) else -1, Framing.LENGTH
+    if len(data) - end != length or length > _REQUEST_BYTES_MAX or not _AUTHORITY.fullmatch(authority):
+        return None
+    method, target = line.groups()
+    head = RequestHead(
+        method=method,
+        target=target,
+        headers=headers,
+        authority=authority,
+        framing=framing,
+        length=length,
+        http10=False,
+        keep_alive=keep_alive,
+    )
+    raw = _without(raw, headers, shape.dropped)
+    for i in shape.dropped:
+        headers = (*headers[:i], *headers[i + 1 :])
+    return PlainRequest(head, raw, headers, shape.host_sent, data[end:])
+
+
+_REQUEST_BYTES_MAX: Final = min(REQUEST_BODY_BYTES_MAX, CAPTURE_BODY_BYTES_MAX)
+
+
+def plain_answer(data: bytes) -> PlainAnswer | None:
+    """Read `data` as one plain answer, to another method than HEAD; None if it is anything else. As `plain_request`."""
+    end = data.find(b"\r\n\r\n") + 4
+    if not 4 <= end <= PLAIN_HEAD_BYTES_MAX:
+        return None
+    text = data[:end].decode("latin-1")
+    line = _STATUS_LINE.match(text)
+    read = None if line is None else _fields(text, line.end())
+    if line is None or read is None:
+        return None
+    headers, shape = read
+    keep_alive = _stays_open(headers, shape)
+    if keep_alive is None or shape.length < 0:
+        return None
+    said = headers[shape.length][1]
+    length = len(data) - end
+    if not _LENGTH.fullmatch(said) or int(said) != length or length > CAPTURE_BODY_BYTES_MAX:
+        return None
+    head = AnswerHead(status=int(line[1]), reason=line[2], headers=headers, framing=Framing.LENGTH, length=length, keep_alive=keep_alive)
+    return PlainAnswer(head, _without(data, headers, shape.dropped), data[end:])
+
+
+def readdressed(plain: PlainRequest, host: str, base_path: str) -> tuple[bytes, Headers]:
+    """Head and headers with this Host, and the target under `base_path`."""
+    raw, headers = plain.raw, plain.headers
+    name, known = headers[plain.host]
+    if host != known:
+        raw = raw.replace(f"\r\n{name}: {known}\r\n".encode("latin-1"), f"\r\n{name}: {host}\r\n".encode("latin-1"), 1)
+        headers = (*headers[: plain.host], (name, host), *headers[plain.host + 1 :])
+    if base_path:
+        raw = raw.replace(b" ", b" " + base_path.encode("latin-1"), 1)
+    return raw, headers
+
+
+def closing(answer: PlainAnswer) -> bytes:
+    """The answer as the last one on a connection."""
+    head, separator, body = answer.raw.partition(b"\r\n\r\n")
+    return b"".join((head, b"\r\nConnection: close", separator, body))
+
+
+@lru_cache(8)
+def field_lines(headers: Headers) -> bytes:
+    """Fields as bytes, for the few that the harness adds to each request."""
+    return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
