@@ -28,7 +28,7 @@ class Keeper(Protocol):
     def keep_bets(self, bets: TrialBets) -> None:
         """Called once for each folded trial, in the run's order."""
 
-    def keep_trial(self, trial: TrialSource, comparison: Comparison, *, exemplar: bool) -> None:
+    def keep_trial(self, trial: TrialSource, comparison: Comparison, *, endpoint: str, exemplar: bool) -> None:
         """Called for each folded trial; `exemplar` says that a finding names it as an example."""
 
 
@@ -117,4 +117,4 @@ class Fold:
         exemplar_of = self._ledger.fold(bets)
         if self._keeper is not None:
             self._keeper.keep_bets(bets)
-            self._keeper.keep_trial(trial, comparison, exemplar=bool(exemplar_of))
+            self._keeper.keep_trial(trial, comparison, endpoint=bets.endpoint, exemplar=bool(exemplar_of))

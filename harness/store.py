@@ -151,6 +151,11 @@ class RunStore:
         """The same for bets as a value: MessagePack, as msgspec writes it."""
         self.append_bets(msgspec.msgpack.encode(bets))
 
+    @property
+    def keeps_all(self) -> bool:
+        """Whether every trial is kept."""
+        return self._record.keep is Keep.ALL
+
     def wants(self, comparison: Comparison, *, exemplar: bool = False) -> bool:
         """Whether `keep` asks for a trial with this comparison; the bounds are another matter."""
         differs = bool(comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate)

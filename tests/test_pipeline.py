@@ -41,7 +41,7 @@ class Kept:
         self.threads.add(threading.current_thread().name)
         self.bets.append(bets)
 
-    def keep_trial(self, trial: TrialSource, comparison: Comparison, *, exemplar: bool) -> None:
+    def keep_trial(self, trial: TrialSource, comparison: Comparison, *, endpoint: str, exemplar: bool) -> None:
         found = trial()
         assert found is not None
         self.trials.append((found, comparison, exemplar))

@@ -32,8 +32,8 @@ from harness.bus.messages import (
     Stop,
     StreamOver,
     decode_message,
-    decode_trial,
 )
+from harness.bus.packing import decode_trial
 from harness.core.canon import Rule
 from harness.core.errors import ShadowdiffError
 from harness.core.limits import BUS_RESULTS_BYTES_MAX, BUS_RESULTS_PER_FRAME_MAX, BUS_TRIAL_FORWARDED_BYTES_MAX

@@ -15,7 +15,8 @@ from functools import partial
 from typing import Final, NamedTuple
 
 from harness.bus.link import Link
-from harness.bus.messages import decode_results, decode_trial
+from harness.bus.messages import decode_results
+from harness.bus.packing import decode_trial
 from harness.core.errors import ShadowdiffError
 from harness.core.labels import Role, ShedReason
 from harness.core.limits import FOLD_QUEUE_BYTES_MAX, FOLD_QUEUE_FRAMES_MAX

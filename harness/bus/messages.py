@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from harness.core.values import Comparison, Exchange, Request, Trial
+from harness.core.values import Comparison, Exchange, Request
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -147,6 +147,5 @@ class Recorded(msgspec.Struct, frozen=True, array_like=True):
 
 ENCODER: Final = msgspec.msgpack.Encoder()
 decode_message: Final = msgspec.msgpack.Decoder(Message).decode
-decode_trial: Final = msgspec.msgpack.Decoder(Trial).decode
 decode_results: Final = msgspec.msgpack.Decoder(list[Result]).decode
 decode_recorded: Final = msgspec.msgpack.Decoder(Recorded).decode

@@ -12,7 +12,8 @@ from typing import Final, NamedTuple
 
 from harness.bus.frames import Frame
 from harness.bus.link import Link
-from harness.bus.messages import ENCODER, Connected, Done, Hello, Lost, decode_message
+from harness.bus.messages import Connected, Done, Hello, Lost, decode_message
+from harness.bus.packing import encode_trial
 from harness.bus.room import FairRoom
 from harness.core.errors import ShadowdiffError
 from harness.core.limits import BUS_FRAME_BYTES_MAX, SEQUENCER_WINDOW_MAX, SHADOW_TRIALS_IN_FLIGHT_MAX
@@ -99,7 +100,7 @@ class TrialBus:
     def put(self, trial: Trial) -> None:
         """Hand a trial on; its number is its `seq`, which must be the next one. What this raises leaves everything as it was."""
         assert trial.seq == self._next_seq, "trials are numbered as they end"
-        payload = ENCODER.encode(trial)
+        payload = encode_trial(trial)
         if len(payload) > BUS_FRAME_BYTES_MAX:
             raise ShadowdiffError(f"a trial of {len(payload)} bytes is beyond the bound", where="bus", fix="report this")
         self._next_seq += 1

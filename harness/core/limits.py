@@ -81,6 +81,8 @@ LISTEN_BACKLOG_MAX: Final = 1024
 """Connections that wait to be accepted, for each ingress worker."""
 BUS_FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 """One frame: a trial with each arm's request and answer at their capture bounds, and some."""
+BUS_SHARED_BODY_BYTES_MIN: Final = 16 * 1024
+"""Bodies from this size on are carried once where arms have them in common; for smaller ones copying is cheaper than looking."""
 BUS_TRIALS_MAX: Final = 2048
 """Trials of an ingress worker that wait for comparison, or are being compared."""
 BUS_BYTES_MAX: Final = 128 * 1024 * 1024
@@ -167,6 +169,10 @@ PASSES_MAX: Final = 20
 # Store
 STORED_TRIALS_MAX: Final = 20_000
 """Diverged trials kept on disk in a run."""
+STORED_PER_DIFFERENCE_MAX: Final = 50
+"""Trials kept for one difference of an endpoint; further ones are kept for another difference in them, or as exemplars."""
+STORED_DIFFERENCES_MAX: Final = 16_384
+"""Differences that are counted for that; further ones are kept up to the store's own bounds."""
 STORED_BYTES_MAX: Final = 512 * 1024 * 1024
 """What a run keeps on disk of bodies."""
 

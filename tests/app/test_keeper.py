@@ -10,6 +10,7 @@ from comparators.registry import load_comparators
 from comparators.trial import compare_trial
 from harness.app.keeper import StoreKeeper
 from harness.app.parts import redactor_of
+from harness.core.limits import STORED_PER_DIFFERENCE_MAX
 from harness.core.values import Trial
 from harness.evidence.bets import TrialBets, bets_of
 from harness.report.redacted import redact_trial
@@ -31,7 +32,7 @@ def kept(base: Path, keep: Keep, *trials: Trial, exemplars: tuple[str, ...] = ()
     for one in trials:
         comparison = compare_trial(one, PLAN)
         keeper.keep_bets(bets_of(one, comparison))
-        keeper.keep_trial(partial(identity, one), comparison, exemplar=one.id in exemplars)
+        keeper.keep_trial(partial(identity, one), comparison, endpoint=one.endpoint, exemplar=one.id in exemplars)
     store.close()
     stored = StoredRun.open(base / "run")
     return [msgspec.msgpack.decode(frame, type=TrialBets) for frame in stored.bets()], list(stored.trials())
@@ -56,9 +57,20 @@ def test_a_trial_that_was_too_large_to_be_handed_on_is_passed_over(tmp_path: Pat
     keeper = StoreKeeper(store, redactor)
     for seq, large in enumerate((False, True, False)):
         one = trial(seq)
-        keeper.keep_trial(partial(identity, one) if not large else lambda: None, compare_trial(one, PLAN), exemplar=False)
+        keeper.keep_trial(
+            partial(identity, one) if not large else lambda: None, compare_trial(one, PLAN), endpoint=one.endpoint, exemplar=False
+        )
     store.close()
     assert [stored.trial.id for stored in StoredRun.open(tmp_path / "run").trials()] == ["t0", "t2"]
+
+
+def test_what_differs_in_every_trial_is_kept_some_times_and_what_is_rare_whenever_it_comes(tmp_path: Path) -> None:
+    noisy = [trial(seq, candidate=b'{"price":11}') for seq in range(STORED_PER_DIFFERENCE_MAX + 5)]
+    rare = trial(900, candidate=b'{"price":10,"more":1}')
+    elsewhere = msgspec.structs.replace(trial(901, candidate=b'{"price":11}'), endpoint="GET /other")
+    _, trials = kept(tmp_path, Keep.DIVERGED, *noisy, rare, elsewhere, noisy[0], exemplars=(noisy[-1].id,))
+    ids = [one.trial.id for one in trials]
+    assert ids == [one.id for one in noisy[:STORED_PER_DIFFERENCE_MAX]] + [noisy[-1].id, rare.id, elsewhere.id]
 
 
 def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:

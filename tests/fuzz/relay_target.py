@@ -173,7 +173,11 @@ def check_stable_bytes(target: RelayTarget, raw: bytes, method: str = "GET") -> 
     target.stable.answer = raw
     got = target.send(f"{method} / HTTP/1.1\r\nHost: h\r\nTE: trailers\r\nConnection: TE, close\r\n\r\n".encode())
     target.stable.answer = None
-    assert len(got.stable) == 1, "one request is one request"
+    retried = not raw and method in {
+        "GET",
+        "HEAD",
+    }  # a connection that ends without a byte may have been idle for too long (RFC 9112 9.3.1)
+    assert len(got.stable) in ({1, 2} if retried else {1}), "one request is one request"
     given: Message | None = None
     with contextlib.suppress(NotStrict):
         given = _one_answer(raw, method)

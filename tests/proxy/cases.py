@@ -289,6 +289,19 @@ ANSWERS = (
     broken("RFC 9112 2.2", "bare LF in an answer", b"HTTP/1.1 200 OK\nContent-Length: 0\n\n"),
     broken("RFC 9112 2.2", "bare CR in an answer", answer("X-A: 1\rX-B: 2", "Content-Length: 0")),
     broken("RFC 9112 2.3", "an answer of HTTP/2.0", answer("Content-Length: 0", version="2.0")),
+    passed(
+        "RFC 9110 8.6",
+        "a length of an interim answer goes",
+        answer("Link: </a>", "Content-Length: 5", status="103 Early Hints") + OK,
+        answer("Link: </a>", status="103 Early Hints") + OK,
+    ),
+    passed(
+        "RFC 9112 4",
+        "a reason with a control character goes",
+        answer("Content-Length: 0", status="200 O\x01K"),
+        answer("Content-Length: 0", status="200 "),
+    ),
+    broken("RFC 9110 15", "a status of zero", answer("Content-Length: 0", status="000 No")),
     broken("RFC 9112 4", "a status of two digits", answer("Content-Length: 0", status="20 OK")),
 )
 

@@ -1,8 +1,10 @@
 """Target URLs: what they mean, and what is said of bad ones."""
 
+from pathlib import Path
+
 import pytest
 
-from harness.core.errors import UsageError
+from harness.core.errors import SetupError, UsageError
 from harness.proxy.address import UpstreamAddress, parse_address, tls_context
 
 
@@ -45,6 +47,22 @@ def test_bad_urls_are_usage_errors_with_a_hint(url: str) -> None:
         parse_address(url)
     assert caught.value.where == url
     assert caught.value.fix
+
+
+def test_a_client_certificate_and_its_key() -> None:
+    address = parse_address("https://a", server_name="b", client_cert="c.pem", client_key="k.pem")
+    assert (address.server_name, address.client_cert, address.client_key) == ("b", "c.pem", "k.pem")
+    with pytest.raises(UsageError, match=r"k\.pem: a client key needs its certificate"):
+        parse_address("https://a", client_key="k.pem")
+
+
+def test_a_client_certificate_that_cannot_be_used_is_a_set_up_error_that_names_it(tmp_path: Path) -> None:
+    nothing = tmp_path / "nothing.pem"
+    nothing.write_text("nothing")
+    for path, message in ((nothing, "not a usable certificate"), (tmp_path / "missing.pem", "no such certificate file")):
+        with pytest.raises(SetupError, match=message) as caught:
+            tls_context(parse_address("https://a", client_cert=str(path)))
+        assert caught.value.where == str(path)
 
 
 def test_tls_only_where_the_url_says_so() -> None:

@@ -1,0 +1,131 @@
+"""Folding: every trial of every stream has exactly one end, and the ledger sees each stream in its own order."""
+
+from collections import defaultdict
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from comparators.plan import build_plan
+from comparators.registry import load_comparators
+from comparators.trial import compare_trial
+from harness.core.errors import ShadowdiffError
+from harness.core.limits import SEQUENCER_WINDOW_MAX
+from harness.core.values import Comparison
+from harness.evidence.bets import TrialBets, bets_of
+from harness.evidence.ledger import Ledger
+from harness.evidence.policy import Policy
+from harness.fold import Fold, TrialSource
+from tests.app.support import trial
+
+PLAN = build_plan((), load_comparators())
+SAMPLE = trial(0)
+COMPARED = compare_trial(SAMPLE, PLAN)
+BETS = bets_of(SAMPLE, COMPARED, b"")
+
+
+class Kept:
+    """Writes down what is folded: the run's number, and which trial it was."""
+
+    def __init__(self) -> None:
+        self.bets: list[tuple[int, str]] = []
+        self.trials: list[tuple[int | None, bool]] = []
+
+    def keep_bets(self, bets: TrialBets) -> None:
+        self.bets.append((bets.seq, bets.trial))
+
+    def keep_trial(self, trial: TrialSource, comparison: Comparison, *, endpoint: str, exemplar: bool) -> None:
+        found = trial()
+        self.trials.append((None if found is None else found.seq, exemplar))
+
+
+def made() -> tuple[Fold, Ledger, Kept]:
+    ledger, kept = Ledger(Policy(), endpoints=("GET /items/{int}",)), Kept()
+    return Fold(ledger, kept), ledger, kept
+
+
+def bets(stream: int, seq: int) -> TrialBets:
+    return msgspec.structs.replace(BETS, seq=seq, trial=f"{stream}/{seq}")
+
+
+def push(fold: Fold, stream: int, seq: int, comparison: Comparison = COMPARED) -> bool:
+    return fold.push(stream, bets(stream, seq), comparison, lambda: trial(seq))
+
+
+@given(data=st.data())
+def test_each_trial_has_one_end_whatever_comes_in_whatever_order(data: st.DataObject) -> None:
+    """Streams interleaved; each trial comes not at all, once or twice, and may be said to be lost before or after that."""
+    counts = data.draw(st.lists(st.integers(0, 8), min_size=1, max_size=3))
+    pool = [(what, stream, seq) for stream, count in enumerate(counts) for seq in range(count) for what in ("push", "push", "missing")]
+    steps = data.draw(st.lists(st.sampled_from(pool), max_size=60)) if pool else []
+    fold, ledger, kept = made()
+    compared, lost = defaultdict[tuple[int, int], int](int), defaultdict[tuple[int, int], int](int)
+    for what, stream, seq in steps:
+        if what == "push":
+            compared[stream, seq] += push(fold, stream, seq)
+        else:
+            lost[stream, seq] += fold.missing(stream, seq)
+    ends = {number for number in compared if compared[number]} | {number for number in lost if lost[number]}
+    assert all(compared[number] + lost[number] == 1 for number in ends)
+    at_the_end = [fold.close(stream, count) for stream, count in enumerate(counts)]
+    for stream, count in enumerate(counts):
+        assert sum(compared[stream, seq] + lost[stream, seq] for seq in range(count)) + at_the_end[stream] == count
+    assert fold.folded == len(kept.bets) == sum(compared.values()) == ledger.snapshot().seq
+    assert [number for number, _ in kept.bets] == list(range(fold.folded)), "the run's numbers are dense"
+    for stream in range(len(counts)):
+        order = [int(name.split("/")[1]) for _, name in kept.bets if name.startswith(f"{stream}/")]
+        assert order == sorted(order), "within a stream the order is the sender's"
+    assert fold.gaps() == ""
+    assert not fold._waiting, "nothing is kept of what is over"
+
+
+def test_nothing_is_kept_of_a_result_that_was_given_up_before_it_came() -> None:
+    fold, _, kept = made()
+    assert fold.missing(0, 1)
+    assert not push(fold, 0, 1), "given up while an earlier one is waited for"
+    assert push(fold, 0, 0)
+    assert [seq for seq, _ in kept.trials] == [0]
+    assert not fold._waiting
+
+
+def test_what_is_waited_for_is_said() -> None:
+    fold, _, _ = made()
+    push(fold, 0, 2)
+    push(fold, 0, 1)
+    assert fold.gaps() == "2 trials wait for number 0, which never came"
+    assert fold.close(0, 3) == 1
+    assert fold.gaps() == ""
+
+
+def test_a_stream_that_ran_far_ahead_of_a_loss_gives_up_what_it_waits_for() -> None:
+    fold, _, _ = made()
+    assert fold.make_room(0, SEQUENCER_WINDOW_MAX - 1) == 0
+    assert push(fold, 0, 1)
+    assert fold.make_room(0, SEQUENCER_WINDOW_MAX) == 1, "number 0"
+    assert fold.folded == 1, "number 1 went on"
+    assert fold.make_room(0, SEQUENCER_WINDOW_MAX + 4) == 3, "1 was there"
+    assert push(fold, 0, SEQUENCER_WINDOW_MAX + 4)
+    assert not push(fold, 0, 0), "it comes after all, and counts for nothing"
+    with pytest.raises(ShadowdiffError, match="is waited for"):
+        fold.make_room(0, 10 * SEQUENCER_WINDOW_MAX)
+
+
+def test_rules_used_and_exemplars_are_told() -> None:
+    fold, _, kept = made()
+    push(fold, 0, 0, msgspec.structs.replace(COMPARED, rules_used=(3, 1)))
+    push(fold, 0, 0, msgspec.structs.replace(COMPARED, rules_used=(7,)))
+    assert fold.rules_used == {1, 3}, "what comes twice counts once"
+    assert kept.trials == [(0, False)]
+    differing = trial(1, candidate=b'{"price":11}')
+    found = compare_trial(differing, PLAN)
+    fold.push(0, bets_of(differing, found, b""), found, lambda: differing)
+    assert kept.trials == [(0, False), (1, True)]
+    assert fold.snapshot().seq == 2
+
+
+def test_a_keeper_is_not_needed() -> None:
+    ledger = Ledger(Policy(), endpoints=("GET /items/{int}",))
+    fold = Fold(ledger)
+    assert push(fold, 5, 0)
+    assert ledger.snapshot().seq == 1
