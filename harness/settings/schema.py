@@ -286,7 +286,11 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     )
     keep: Annotated[
         Literal["ledger", "diverged", "all"],
-        Meta(description="Which trials keep their bodies: none (`ledger`), those that differ, up to 50 of each difference (`diverged`), or `all`."),
+        Meta(
+            description=(
+                "Which trials keep their bodies: none (`ledger`), those that differ, up to 50 of each difference (`diverged`), or `all`."
+            )
+        ),
     ] = "diverged"
 
 

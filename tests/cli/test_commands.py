@@ -116,7 +116,7 @@ def test_proxy_reaches_the_wiring(app: App) -> None:
         )
         == 0
     )
-    (name, (loaded, _ui), _) = app.calls[0]
+    (name, (loaded, _ui, read_again), _) = app.calls[0]
     assert name == "run_proxy"
     proxy = loaded.settings.proxy
     assert (proxy.listen, proxy.duration_s, proxy.record, proxy.gate, proxy.admin, proxy.allow_writes) == (
@@ -128,6 +128,7 @@ def test_proxy_reaches_the_wiring(app: App) -> None:
         True,
     )
     assert loaded.settings.replay.allow_writes is False
+    assert read_again().settings == loaded.settings
 
 
 def test_demo_reads_no_configuration(app: App, tmp_path: Path) -> None:

@@ -12,7 +12,9 @@ VALUE = re.compile(rb"[\t\x20-\x7e\x80-\xff]*")
 TARGET = re.compile(rb"[!-~\x80-\xff]+")
 STATUS_LINE = re.compile(rb"HTTP/1\.[01] [1-9][0-9]{2} [\t\x20-\x7e\x80-\xff]*")
 VERSION = re.compile(rb"HTTP/1\.[01]")
-CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;[\t\x20-\x7e]*)?")
+QUOTED = rb'"(?:[\t\x20-\x21\x23-\x5b\x5d-\x7e\x80-\xff]|\\[\t\x20-\x7e\x80-\xff])*"'
+CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,16})(?:[ \t]*;(?>" + QUOTED + rb"|[\t\x20-\x7e])*+)?")
+"""Of extensions only that they hide no end of the line: they say nothing to a proxy."""
 LENGTH = re.compile(rb"[0-9]{1,18}")
 
 Fields = tuple[tuple[bytes, bytes], ...]
