@@ -3,7 +3,7 @@
 A comparator that raises yields an `uncomparable` difference with its name, and the others go on.
 """
 
-from collections.abc import Callable, Iterable, Set
+from collections.abc import Callable, Iterable
 from typing import Final
 
 import orjson
@@ -18,7 +18,7 @@ from comparators.status import compare_status
 from comparators.transport import compare_transport
 from harness.core.http import media_type, status_class
 from harness.core.labels import CHANNEL_OF, Aspect, Channel, Kind
-from harness.core.values import Difference, Exchange, Response
+from harness.core.values import Body, Difference, Exchange, Response
 
 _VALUE_CHANNELS: Final = frozenset({Channel.SHAPE, Channel.VALUE, Channel.ORDER})
 _WITHOUT_BODY: Final = frozenset({204, 304})
@@ -26,19 +26,22 @@ _READ_BY: Final = frozenset({"content-encoding", "content-type"})
 """Fields that say how the bytes of a body are to be read."""
 
 
+Reading = tuple[tuple[str, ...], str, dict[str, str]]
+"""Content codings, media type and its parameters."""
+
+
 class Side:
     """One exchange with what was derived from its answer, kept while the pairs of one trial are compared, under one plan."""
 
-    __slots__ = ("_decoded", "_view", "answer", "exchange", "found", "like")
+    __slots__ = ("_decoded", "_reading", "_view", "answer", "exchange", "like")
 
     def __init__(self, exchange: Exchange) -> None:
         self.exchange = exchange
         self.answer: Response | None = None if exchange.error is not None else exchange.response
         """The response, where the exchange came to its end."""
-        self.like = self
-        """A side with the same body, read in the same way; it is decoded, parsed and compared once for all of them."""
-        self.found: dict[Side, list[Difference]] | None = None
-        """What the body differs in from the bodies on its right so far."""
+        self.like: Side | None = None
+        """Another side with the same body, read in the same way, which is decoded, parsed and compared for both."""
+        self._reading: Reading | None = None
         self._decoded: Decoded | None = None
         self._view: BodyView | None = None
 
@@ -48,21 +51,35 @@ class Side:
         answer = self.answer
         return answer is not None and self.exchange.request.method != "HEAD" and answer.status not in _WITHOUT_BODY
 
+    def reading(self) -> Reading:
+        """How the bytes of the body are to be read."""
+        if self._reading is None:
+            headers = () if self.answer is None else self.answer.headers
+            self._reading = codings_of(headers), *media_type(headers)
+        return self._reading
+
+    def read_like(self, other: "Side") -> None:
+        """Take over how another side is read, whose headers say the same of that."""
+        self._reading = other.reading()
+
     def decoded(self) -> Decoded:
         """The body without content codings."""
         if self._decoded is None:
-            answer = self.answer or Response(0)
-            self._decoded = decode(answer.body.data, codings_of(answer.headers), truncated=answer.body.truncated)
+            body = Body() if self.answer is None else self.answer.body
+            self._decoded = decode(body.data, self.reading()[0], truncated=body.truncated)
         return self._decoded
 
     def view(self) -> BodyView:
         """The decoded body with its media type; a body without a Content-Type is judged by its bytes."""
         if self._view is None:
-            answer = self.answer or Response(0)
-            essence, parameters = media_type(answer.headers)
+            _, essence, parameters = self.reading()
             data = self.decoded().data
-            self._view = BodyView(data, essence or sniffed(data), parameters)
+            self._view = BodyView(data, essence or sniffed(data), dict(parameters))
         return self._view
+
+
+Bodies = dict[tuple[Side, Side], list[Difference]]
+"""What bodies differ in, by pair of sides, so that the same two bodies are compared once in a trial."""
 
 
 class _Pair:
@@ -87,16 +104,17 @@ class _Pair:
 
 def compare_exchanges(left: Exchange, right: Exchange, plan: EndpointPlan, used: set[int] | None = None) -> tuple[Difference, ...]:
     """All differences of a pair, at most DIFFERENCES_PER_PAIR_MAX. Adds the indices of rules that had an effect to `used`. Never raises."""
-    return compare_sides(Side(left), Side(right), plan, set() if used is None else used)
+    return compare_sides(Side(left), Side(right), plan, set() if used is None else used, {})
 
 
-def compare_sides(left: Side, right: Side, plan: EndpointPlan, used: set[int]) -> tuple[Difference, ...]:
-    """As `compare_exchanges`, for sides that take part in several pairs."""
+def compare_sides(left: Side, right: Side, plan: EndpointPlan, used: set[int], bodies: Bodies) -> tuple[Difference, ...]:
+    """As `compare_exchanges`, for sides that take part in several pairs; `bodies` is kept from pair to pair of a trial."""
     a, b = left.answer, right.answer
     pair = _Pair(left, right, plan, used)
     if a is None or b is None:
         return tuple(pair.run(Aspect.TRANSPORT, "transport", lambda _: compare_transport(left.exchange, right.exchange)))
     if a == b:
+        right.like = left.like or left
         return ()
     found: list[Difference] = []
     if a.status != b.status:
@@ -109,30 +127,18 @@ def compare_sides(left: Side, right: Side, plan: EndpointPlan, used: set[int]) -
     if headers_may_differ(a, b, apart, body_compared=with_body):
         requests = left.exchange.request, right.exchange.request
         found += pair.run(Aspect.HEADERS, "headers", lambda use: compare_headers(a, b, requests, use, body_compared=with_body))
-    if with_body:
-        if a.body == b.body and _read_alike(a, b, apart):
-            right.like = left.like
-        elif a.body.size or b.body.size:
-            found += _compare_bodies(pair, left.like, right.like)
+    if with_body and (a.body.size or b.body.size):
+        read_alike = apart.isdisjoint(_READ_BY)
+        if a.body == b.body and (read_alike or left.reading() == right.reading()):
+            right.like = left.like or left
+        else:
+            if read_alike:
+                right.read_like(left)
+            key = left.like or left, right.like or right
+            if key not in bodies:
+                bodies[key] = pair.run(Aspect.BODY, *_chosen(plan, *key))
+            found += bodies[key]
     return bounded(found) if found else ()
-
-
-def _read_alike(a: Response, b: Response, apart: Set[str]) -> bool:
-    """Whether the bytes of two bodies are read in the same way. `apart` names the header fields that may differ."""
-    if apart.isdisjoint(_READ_BY):
-        return True
-    return codings_of(a.headers) == codings_of(b.headers) and media_type(a.headers) == media_type(b.headers)
-
-
-def _compare_bodies(pair: _Pair, left: Side, right: Side) -> list[Difference]:
-    """What two bodies differ in; looked up where a pair of the same two bodies was compared before."""
-    if left.found is None:
-        left.found = {}
-    found = left.found.get(right)
-    if found is None:
-        name, compare = _chosen(pair.plan, left, right)
-        found = left.found[right] = pair.run(Aspect.BODY, name, compare)
-    return found
 
 
 def _chosen(plan: EndpointPlan, left: Side, right: Side) -> tuple[str, Callable[[RuleUse], Iterable[Difference]]]:

@@ -74,10 +74,7 @@ def compare_documents(a: Document, b: Document, left: BodyView, right: BodyView,
             return sink.differences()
         sink.add("$", Kind.FORMAT, a.encoding, b.encoding, where="$", note=f"{a.encoding} against {b.encoding}")
     try:
-        if a.plain and b.plain:
-            Walker(sink, rules, flat_plain, (a.items, b.items)).compare(a.value, b.value)
-        else:
-            Walker(sink, rules, flat_any).compare(a.value, b.value)
+        Walker(sink, rules, flat_plain if a.plain and b.plain else flat_any).compare(a.value, b.value)
     except (TooDeepError, RecursionError):
         return compare_text(left, right, rules, "nested too deeply for JSON; compared as text")
     if a.duplicates or b.duplicates:

@@ -45,8 +45,6 @@ class Document(msgspec.Struct, frozen=True, eq=False):
     encoding: str = "UTF-8"
     duplicates: dict[str, tuple[str, ...]] = {}
     """Path of a repeated key -> the different values it was given, in order, as JSON text."""
-    items: dict[int, list[bytes]] = {}
-    """Identity of an array -> its elements written again, for those arrays that were compared element by element."""
     problem: str = ""
     """Why there is no value: it is not JSON, in the dialect accepted here."""
     too_deep: bool = False

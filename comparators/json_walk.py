@@ -23,10 +23,6 @@ from harness.core.labels import Kind
 _CONTAINERS: Final = (dict, list)
 
 
-ItemTexts = dict[int, list[bytes]]
-"""Identity of an array -> its elements as JSON text, keys in their order. The array has to outlive it."""
-
-
 class TooDeepError(Exception):
     """The values differ below JSON_DEPTH_MAX; the caller compares them in another way."""
 
@@ -43,15 +39,12 @@ class Spot(msgspec.Struct, frozen=True, eq=False):
 class Walker:
     """Compares two values and puts what it finds into a sink. Made for one comparison."""
 
-    __slots__ = ("_items", "flat", "sink", "use")
+    __slots__ = ("flat", "sink", "use")
 
-    def __init__(self, sink: Sink, use: RuleUse, flat: Flat = flat_plain, items: tuple[ItemTexts, ItemTexts] | None = None) -> None:
-        """`items` are memories of the two documents, which serve every pair they are in. Without them, and with another
-        `flat` than `flat_plain`, elements are compared as they are."""
+    def __init__(self, sink: Sink, use: RuleUse, flat: Flat = flat_plain) -> None:
         self.sink = sink
         self.use = use
         self.flat = flat
-        self._items = items
 
     def compare(self, left: Any, right: Any) -> None:
         """Report how two whole documents differ. Raises TooDeepError."""
@@ -131,32 +124,21 @@ class Walker:
     def _differing_items(self, left: list[Any], right: list[Any], start: int, stop: int) -> list[int]:
         """Indices in the range whose values may differ, ascending."""
         differing = []
-        containers: list[int] = []
+        equal: list[int] = []
         for index in range(start, stop):
             x, y = left[index], right[index]
             if x is y:
                 continue
             kind = type(x)
-            if kind is not type(y):
+            if kind is type(y) and x == y:
+                if kind is dict or kind is list:
+                    equal.append(index)
+            else:
                 differing.append(index)
-            elif kind is dict or kind is list:
-                containers.append(index)
-            elif x != y:
-                differing.append(index)
-        if containers:
-            differing += self._differing_containers(left, right, containers)
+        if equal and not self._exactly([left[index] for index in equal], [right[index] for index in equal]):
+            differing += [index for index in equal if not self._exactly(left[index], right[index])]
             differing.sort()
         return differing
-
-    def _differing_containers(self, left: list[Any], right: list[Any], indices: list[int]) -> list[int]:
-        """Of these indices, where both have an object or both an array, those whose values may differ."""
-        if self._items is None:
-            equal = [index for index in indices if left[index] == right[index]]
-            if self._exactly([left[index] for index in equal], [right[index] for index in equal]):
-                return [index for index in indices if index not in equal]
-            return [index for index in indices if not self.same(left[index], right[index])]
-        mine, others = _item_texts(left, self._items[0]), _item_texts(right, self._items[1])
-        return [i for i in indices if mine[i] != others[i] and not self.same(left[i], right[i])]
 
     def _arrays(self, left: list[Any], right: list[Any], spot: Spot) -> None:
         if spot.place.unordered is not None:
@@ -244,10 +226,3 @@ class Walker:
                 self._one_sided(ABSENT, right[index], self.item_spot(spot, index), "no partner by its key")
         elif len(left) != len(right):
             self._whole(spot, Kind.LENGTH, len(left), len(right), "elements")
-
-
-def _item_texts(values: list[Any], known: ItemTexts) -> list[bytes]:
-    found = known.get(id(values))
-    if found is None:
-        found = known[id(values)] = [orjson.dumps(value) for value in values]
-    return found

@@ -221,7 +221,9 @@ class Fleet:
             await self._until(lambda: not any(worker.ingress for worker in self._workers), grace_s + END_SECONDS_MAX, kill=True)
             await self._all_compared(stall_s)
             for worker in self._workers:
-                if worker.link is not None:
+                if worker.link is None:
+                    worker.kill()  # it has not come up yet, and is not needed any more
+                else:
                     worker.link.send(Stop(0.0))
                     worker.link.close()
             await self._until(lambda: not self._workers, END_SECONDS_MAX, kill=True)

@@ -1,6 +1,7 @@
 """What a live run serves and mirrors, from its settings: where the targets are, and the server that stands before them."""
 
 from collections.abc import Callable
+from functools import partial
 
 import msgspec
 
@@ -68,6 +69,9 @@ def proxy_options(settings: Settings) -> ProxyOptions:
     addresses = target_addresses(settings)
     stable, stable_host = addresses[Role.STABLE]
     shadows = {role: addresses[role] for role in (Role.SECONDARY, Role.CANDIDATE) if role in addresses}
+    proxy = settings.proxy
+    if proxy.ingress == "mitmproxy" and proxy.mitm_http3 and proxy.workers > 1:
+        raise UsageError("HTTP/3 has one owner of its port", where="proxy.workers", fix="use one worker with mitm_http3")
     assert settings.proxy.listen is not None
     host, port = parse_address(settings.proxy.listen)
     return ProxyOptions(
@@ -104,8 +108,7 @@ def dispatch_options(proxy: ProxySettings) -> DispatchOptions:
 def make_server(settings: Settings, around: Surroundings) -> ProxyServer:
     """The server that the settings ask for, not started yet."""
     mapper = parts.mapper_of(settings.endpoints)
-    kind = CopiesServer if settings.proxy.ingress == "copies" else ProxyServer
-    return kind(
+    return _kind(settings.proxy)(
         proxy_options(settings),
         clock=around.clock,
         rng=around.rng,
@@ -114,3 +117,14 @@ def make_server(settings: Settings, around: Surroundings) -> ProxyServer:
         sink=around.sink,
         on_exchange=around.on_exchange,
     )
+
+
+def _kind(proxy: ProxySettings) -> Callable[..., ProxyServer]:
+    """What makes the server for the ingress that was chosen."""
+    if proxy.ingress == "copies":
+        return CopiesServer
+    if proxy.ingress == "mitmproxy":
+        from harness.proxy.mitm import MitmOptions, MitmServer  # noqa: PLC0415 - mitmproxy takes a second to import
+
+        return partial(MitmServer, mitm=MitmOptions(confdir=proxy.mitm_dir, mode=proxy.mitm_mode, http3=proxy.mitm_http3))
+    return ProxyServer

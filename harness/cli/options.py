@@ -140,6 +140,11 @@ PROXY: Final = together(
     setting("--workers", key="proxy.workers", metavar="N", text="Processes that serve clients."),
     setting("--compare-workers", key="proxy.compare_workers", metavar="N", text="Processes that compare."),
     setting("--ingress", key="proxy.ingress", metavar="WORD", text="What comes in: native, copies or mitmproxy."),
+    setting(
+        "--mitm-mode", key="proxy.mitm_mode", metavar="WORD", text="How clients come to mitmproxy: reverse, regular, socks5, transparent."
+    ),
+    setting("--mitm-dir", key="proxy.mitm_dir", metavar="DIR", text="Folder of mitmproxy's certificate authority."),
+    switch("--mitm-http3", key="proxy.mitm_http3", text="Serve HTTP/3 through mitmproxy too."),
     setting("--clients-max", key="proxy.clients_max", metavar="N", text="Client connections of each worker at once."),
     setting("--tls-cert", key="proxy.tls_cert", metavar="F", text="Certificate shown to clients: serve over TLS."),
     setting("--tls-key", key="proxy.tls_key", metavar="F", text="Key of --tls-cert, where it is in a file of its own."),

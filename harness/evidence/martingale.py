@@ -42,6 +42,7 @@ START: Final = _LOG_WEIGHTS
 """Natural logs of what lies on each stake before the first bet."""
 
 
+@lru_cache(maxsize=4096)
 def log_factors(candidate: int, stable: int, secondary: int, *, three: bool) -> tuple[float, ...]:
     """Natural logs of what the bets of one spell multiply each stake with, by how often each arm was the odd one in it.
 

@@ -122,12 +122,12 @@ class Call:
         "_pending_bytes",
         "_pool",
         "_reader",
-        "_retryable",
         "_reused",
         "_seen_s",
         "_timed",
         "_total",
         "paused",
+        "retryable",
         "started_ns",
         "switching",
     )
@@ -137,7 +137,8 @@ class Call:
         self._method = method
         self._head = head
         self._reader = reader
-        self._retryable = retryable
+        self.retryable = retryable
+        """It may be sent once more where a connection that was used before turns out to be closed."""
         self._total = total
         self._loop = pool.loop
         self._connection: UpstreamConnection | None = None
@@ -273,9 +274,9 @@ class Call:
         if self._done:
             return
         connection, self._connection = self._connection, None
-        if self._reused and self._retryable and kind is ErrorKind.RESET and connection is not None and not connection.answered:
+        if self._reused and self.retryable and kind is ErrorKind.RESET and connection is not None and not connection.answered:
             # The target closed an idle connection while the request was on its way (RFC 9112 9.3.1).
-            self._retryable = False
+            self.retryable = False
             self._pool.forget(connection)
             self._pool.connect(self)
             return

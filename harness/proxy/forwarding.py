@@ -24,6 +24,11 @@ class ForwardingOptions(msgspec.Struct, frozen=True, kw_only=True):
     X-Forwarded-Proto and X-Forwarded-Host, in the place of whatever the client claims. For the proxy that clients reach first:
     behind another one that says so already, leave it off, and what that one says passes unchanged."""
 
+    @property
+    def asked(self) -> "ForwardingOptions | None":
+        """These options; None where they ask for nothing."""
+        return self if self.via or self.forwarded_for else None
+
 
 def announced(head: RequestHead, options: ForwardingOptions, *, peer: str, scheme: str) -> RequestHead:
     """The head with the fields that the options ask for. `peer` is the client's address, empty on a Unix socket, where there is none."""

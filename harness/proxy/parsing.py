@@ -308,7 +308,7 @@ class AnswerParser(_Fields):
 
     def plain(self, data: bytes) -> PlainAnswer | None:
         """Read `data`, the first bytes since `expect`, as one plain answer, which the receiver is not told of; on None `feed` it."""
-        if self._method == "HEAD":
+        if self._method == "HEAD" or not self._between:
             return None
         found = plain_answer(data)
         if found is None or not self._judge.accepts(data):

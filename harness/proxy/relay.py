@@ -58,6 +58,19 @@ class Live:
         and must not raise."""
         self.copies = copies
         """Whether anybody uses the copies. Where not, none is made, and each exchange is skipped as having no shadow."""
+        self._loop = pool.loop
+        self._copied: list[tuple[Request, Exchange, bool, PlainRequest | None]] = []
+
+    def copied(self, request: Request, stable: Exchange, starved: bool, plain: PlainRequest | None) -> None:
+        """Tell `completed` of an exchange, once the loop has done all for clients that it has in hand now."""
+        if not self._copied:
+            self._loop.call_soon(self._hand_over)
+        self._copied.append((request, stable, starved, plain))
+
+    def _hand_over(self) -> None:
+        copied, self._copied = self._copied, []
+        for copy in copied:
+            self.completed(*copy)
 
 
 class ClientSide(Protocol):
@@ -400,7 +413,7 @@ class Relay:
                 first_byte_ns=self._first_byte_ns,
                 ended_ns=ended_ns,
             )
-            live.completed(request, exchange, capture is not None and capture.starved, self._plain)
+            live.copied(request, exchange, capture is not None and capture.starved, self._plain)
         self._end()
 
     def _skip(self, reason: SkipReason) -> None:

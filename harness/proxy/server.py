@@ -95,6 +95,7 @@ class ProxyServer:
         self._server: asyncio.Server | None = None
         self._own_unix_path = ""
         self._tls: TlsListener | None = None
+        self._live: Live | None = None
         self._dispatcher: Dispatcher | None = None
         self._mirror_percent = 100.0
 
@@ -163,11 +164,11 @@ class ProxyServer:
         new = msgspec.structs.replace(
             self._options, dispatch=options.dispatch, forwarding=options.forwarding, tls_cert=options.tls_cert, tls_key=options.tls_key
         )
-        if self._tls is not None and new.tls_cert:
-            self._tls.use(new.tls_cert, new.tls_key or new.tls_cert)
-        self.reload_tls()
+        self._reload_tls(new)
         if self._dispatcher is not None:
             self._dispatcher.use(new.whole_dispatch())
+        if self._live is not None:
+            self._live.forwarding = new.forwarding.asked
         self._options = new
 
     def reload_tls(self) -> None:
@@ -175,9 +176,12 @@ class ProxyServer:
 
         Raises SetupError, and leaves everything as it was, where one of the files cannot be used.
         """
-        contexts = [tls_context(pool.target) for pool in self._pools]
-        if self._tls is not None:
-            self._tls.reload()
+        self._reload_tls(self._options)
+
+    def _reload_tls(self, options: ProxyOptions) -> None:
+        contexts = [tls_context(pool.target) for pool in self._pools]  # first, since the listener's certificate cannot be taken back
+        if self._tls is not None and options.tls_cert:
+            self._tls.use(options.tls_cert, options.tls_key or options.tls_cert)
         for pool, context in zip(self._pools, contexts, strict=True):
             pool.use_tls(context)
 
@@ -206,14 +210,13 @@ class ProxyServer:
     def _protocol(self, stable: UpstreamPool) -> Callable[[], asyncio.Protocol]:
         """What speaks with those who connect."""
         budget = Budget(LIVE_CAPTURE_BYTES_MAX)
-        told = self._options.forwarding
-        live = Live(
+        self._live = live = Live(
             stable,
             clock=self._clock,
             tally=self._tally,
             budget=budget,
             completed=self._completed,
-            forwarding=told if told.via or told.forwarded_for else None,
+            forwarding=self._options.forwarding.asked,
             copies=len(self._pools) > 1 or self._on_exchange is not None,
         )
         return lambda: ClientConnection(live, self._options.client, self._clients)

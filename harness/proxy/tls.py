@@ -13,28 +13,21 @@ HANDSHAKE_SECONDS_MAX = 15.0
 
 
 class TlsListener:
-    """The certificate of a listener. Give `context` to the server once; `reload` changes what later handshakes use."""
+    """The certificate of a listener. Give `context` to the server once; `use` changes what later handshakes use."""
 
     def __init__(self, cert_file: str, key_file: str) -> None:
         """PEM files: the certificate with its chain, and its unencrypted key. Raises SetupError that names the file at fault."""
-        self._cert_file = cert_file
-        self._key_file = key_file
         self._current = server_context(cert_file, key_file)
         # A context of its own stays with the server: the certificate of each handshake is put in when its client says hello.
         self.context = server_context(cert_file, key_file)
         self.context.sni_callback = self._choose
 
-    def reload(self) -> None:
-        """Read the files again, for handshakes from now on; connections stay as they are.
-
-        Raises SetupError, and leaves the old certificate in use, where the new files cannot be used.
-        """
-        self._current = server_context(self._cert_file, self._key_file)
-
     def use(self, cert_file: str, key_file: str) -> None:
-        """As `reload`, with other files from now on."""
+        """Read these files, which may be the same ones anew, for handshakes from now on; connections stay as they are.
+
+        Raises SetupError, and leaves the old certificate in use, where the files cannot be used.
+        """
         self._current = server_context(cert_file, key_file)
-        self._cert_file, self._key_file = cert_file, key_file
 
     def _choose(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
         """Called in every handshake, with or without SNI."""

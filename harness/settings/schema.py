@@ -190,6 +190,25 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
         ),
     ] = "native"
+    mitm_mode: Annotated[
+        Literal["reverse", "regular", "transparent", "socks5"],
+        Meta(
+            description=(
+                "With ingress `mitmproxy`, how clients come: they take it for the service (`reverse`), know it for a proxy (`regular`, "
+                "`socks5`), or are redirected to it by the system (`transparent`)."
+            )
+        ),
+    ] = "reverse"
+    mitm_dir: Annotated[
+        str,
+        Meta(
+            description="With ingress `mitmproxy`, the folder of the certificate authority that clients are to trust; made if missing.",
+            extra={"form": "file"},
+        ),
+    ] = "shadowdiff-ca"
+    mitm_http3: Annotated[
+        bool, Meta(description="With ingress `mitmproxy`, whether HTTP/3 is served too, on the UDP port of the same number.")
+    ] = False
     sample: Annotated[float, Meta(ge=0, le=100, description="Percent of the requests that are mirrored.")] = 100.0
     sample_key: Annotated[
         str | None,

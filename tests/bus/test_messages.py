@@ -10,10 +10,9 @@ from hypothesis import strategies as st
 
 from harness.bus import messages
 from harness.bus.messages import ENCODER, Message, Recorded, Result, decode_message, decode_recorded, decode_results
-from harness.bus.packing import decode_trial
 from harness.core.labels import Aspect, Kind
 from harness.core.values import Comparison, Difference
-from tests.app.support import exchange, get, trial
+from tests.app.support import exchange, get
 
 KINDS = get_args(Message)
 
@@ -45,9 +44,7 @@ def test_every_message_is_described() -> None:
     assert {kind.__name__ for kind in KINDS} <= said
 
 
-def test_trials_results_and_records_survive_the_way() -> None:
-    sent = trial(3, candidate=b'{"price":11}')
-    assert decode_trial(ENCODER.encode(sent)) == sent
+def test_results_and_records_survive_the_way() -> None:
     comparison = Comparison(trial="t3", seq=3, stable_candidate=(Difference(Aspect.BODY, "$.price", Kind.VALUE),))
     results = [Result(1, b"bets", comparison, b"trial"), Result(2, b"", comparison)]
     assert decode_results(ENCODER.encode(results)) == results

@@ -19,7 +19,7 @@ OPTIONS_OF_OTHERS: Final = frozenset({"--input-raw-track-response"})
 
 _BLOCK: Final = re.compile(r"^```[a-z]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 _INLINE: Final = re.compile(r"`([^`\n]+)`")
-_OPTION: Final = re.compile(r"(?<![\w-])--[a-z][a-z-]*")
+_OPTION: Final = re.compile(r"(?<![\w-])--[a-z][a-z0-9-]*")
 _LINK: Final = re.compile(r"\]\(([^)#]+)(?:#[^)]*)?\)")
 
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from comparators.headers import VOLATILE
+from comparators.headers import VOLATILE, names_apart
 from harness.core.canon import Rule, RuleAction
 from harness.core.http import HOP_BY_HOP
 from harness.core.labels import Aspect, Kind
@@ -72,3 +72,19 @@ def test_any_headers_have_a_symmetric_result(left: Headers, right: Headers) -> N
     found = compared(one, other)
     assert not any(d.kind is Kind.UNCOMPARABLE for d in found)
     assert plain(compared(other, one)) == mirrored(found)
+
+
+FEW_HEADERS = st.lists(st.tuples(st.sampled_from(["Date", "date", "X-A", "X-B"]), st.sampled_from(["1", "2"])), max_size=5).map(tuple)
+
+
+@given(FEW_HEADERS, FEW_HEADERS)
+def test_a_field_that_is_not_named_has_the_same_values(left: Headers, right: Headers) -> None:
+    apart = names_apart(left, right)
+    assert apart == names_apart(right, left)
+    assert names_apart(left, left) == set()
+
+    def rest(headers: Headers) -> dict[str, list[str]]:
+        names = {name.lower() for name, _ in headers} - apart
+        return {wanted: [value for name, value in headers if name.lower() == wanted] for wanted in names}
+
+    assert rest(left) == rest(right)

@@ -33,10 +33,26 @@ def test_nothing_is_ever_raised(data: bytes) -> None:
             flat_plain(document.value)
 
 
+@given(
+    DOCUMENTS.map(lambda value: json.dumps(value, separators=(",", ":"), ensure_ascii=False).encode())
+    | st.text('[]{}",:019.e-a', max_size=30).map(str.encode)
+    | st.sampled_from([b'{"a":1,"a":1}', b'{"a":1,"a":2}', b'{"a":[1e22,12345678901234567890123,18446744073709551615]}'])
+)
+def test_what_a_compact_writer_wrote_is_read_as_anything_else(data: bytes) -> None:
+    """White space at the end keeps the short way from being taken."""
+    short, long = parse(data), parse(data + b"\n")
+    assert repr(short.value) == repr(long.value)
+    assert (short.duplicates, bool(short.problem), short.too_deep) == (long.duplicates, bool(long.problem), long.too_deep)
+    if short.plain and long.plain:
+        assert short.text == long.text
+
+
 @pytest.mark.parametrize(
     ("data", "value", "plain"),
     [
-        (b"18446744073709551615", 18446744073709551615, False),
+        (b"18446744073709551615", 18446744073709551615, True),
+        (b"18446744073709551615 ", 18446744073709551615, False),
+        (b"18446744073709551616", 18446744073709551616, False),
         (b"9223372036854775807", 9223372036854775807, True),
         (b"-9223372036854775809", -9223372036854775809, False),
         (b'{"n": 123456789012345678901234567890}', {"n": 123456789012345678901234567890}, False),

@@ -1,4 +1,4 @@
-"""Worker processes killed and stopped under load: the others carry on, the client notices nothing it need not, and everything is counted."""
+"""Worker processes killed and stopped under load: the others carry on, clients notice as little as can be, everything is counted."""
 
 import asyncio
 import os
@@ -58,7 +58,7 @@ def test_compare_workers_are_killed_again_and_again(tmp: Path, tmp_path: Path) -
         async with served(tmp_path / "run", "--compare-workers", "2", environment={"TMPDIR": str(tmp)}) as s:
             proxy = s.proxy.process.pid
             async with asking(s.proxy.port, paths=("/plain", "/large", "/broken")) as clients:
-                for _ in range(4):
+                for _ in range(3):
                     await clients.answered_more(30)
                     victims = workers(proxy, "compare")
                     send(victims, signal.SIGKILL)

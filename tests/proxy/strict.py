@@ -122,6 +122,8 @@ def _answer(raw: bytes, method: str) -> tuple[Message, bytes]:
             break
         if message.values(b"content-length") or message.values(b"transfer-encoding"):
             raise NotStrict("an interim answer with a body")
+        if message.last:
+            raise NotStrict("an interim answer that is the last one")
         interim.append(message)
     framing = _framing(fields)
     if method == "HEAD" or message.status in {101, 204, 304}:

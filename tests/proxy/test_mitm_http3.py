@@ -126,7 +126,7 @@ def test_each_request_has_one_outcome(loop: str, confdir: Path) -> None:
 
 
 def test_a_client_that_takes_nothing_stops_the_answer(confdir: Path) -> None:
-    piece, count = random.Random(1).randbytes(1 << 16), 400
+    piece, count = random.Random(1).randbytes(1 << 16), 300
     sent = 0
 
     async def stable(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:

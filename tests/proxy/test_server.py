@@ -5,11 +5,13 @@ import random
 import socket
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from harness.core.errors import SetupError
 from harness.core.outcomes import Tally
 from harness.proxy.dispatch import Naming, Sink
+from harness.proxy.forwarding import ForwardingOptions
 from harness.proxy.server import ProxyOptions, ProxyServer
 from tests.proxy.rig import LOOPS, CountingIds, Seen, SystemClock, Upstream, answers, get, hang, ok, read_answers, rig, run, until
 
@@ -103,6 +105,18 @@ def test_a_listening_socket_that_was_handed_in(tmp_path: Path, family: socket.Ad
                 assert (family is socket.AF_UNIX) is Path(path).exists()
 
     run(main(), loop)
+
+
+def test_a_reload_changes_what_targets_are_told() -> None:
+    async def main() -> None:
+        async with rig(mirror=False) as r:
+            kept = ProxyOptions(stable=r.stable.address)
+            for forwarding, told in ((ForwardingOptions(via=True), [b"1.1 shadowdiff"]), (ForwardingOptions(), [])):
+                r.proxy.reload(msgspec.structs.replace(kept, forwarding=forwarding))
+                await r.talk(get("/"))
+                assert [value for name, value in r.stable.seen[-1].headers if name == b"Via"] == told
+
+    run(main())
 
 
 def test_a_socket_that_cannot_listen_is_a_set_up_error() -> None:

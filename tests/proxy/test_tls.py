@@ -17,6 +17,7 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 from harness.core.errors import SetupError
 from harness.proxy.address import UpstreamAddress, parse_address
 from harness.proxy.ingress import ClientTimeouts
+from harness.proxy.server import ProxyOptions
 from harness.proxy.tls import TlsListener
 from tests.proxy.rig import LOOPS, Rig, Seen, Upstream, get, hang, ok, read_answers, rig, run, until
 
@@ -366,6 +367,37 @@ def test_targets_are_shown_the_client_certificate_and_asked_by_name(files: Files
             assert target.serials[1] == target.serials[2]
 
     run(main(), loop)
+
+
+def test_a_reload_is_all_or_nothing(files: Files, authority: trustme.CA, tmp_path: Path) -> None:
+    ca, new = tmp_path / "ca.pem", tmp_path / "new.pem"
+    authority.cert_pem.write_to_path(str(ca))
+    new.write_bytes(authority.issue_cert(NAME).private_key_and_cert_chain_pem.bytes())
+
+    def stable_at(upstream: Upstream) -> UpstreamAddress:
+        return parse_address(f"https://127.0.0.1:{upstream.port}", ca_file=str(ca))
+
+    async def serial(r: Rig) -> str:
+        async with client(r, trusting(authority)) as c:
+            return c.serial
+
+    async def main() -> None:
+        async with rig(mirror=False, stable_at=stable_at, **files.options) as r:
+            before = await serial(r)
+            good = ca.read_bytes()
+            ca.write_text("nothing")
+            options = ProxyOptions(stable=stable_at(r.stable), tls_cert=str(new))
+            with pytest.raises(SetupError, match=r"ca\.pem"):
+                r.proxy.reload(options)
+            assert await serial(r) == before, "the listener was left alone too"
+            ca.write_bytes(good)
+            r.proxy.reload(options)
+            after = await serial(r)
+            assert after != before
+            r.proxy.reload_tls()
+            assert await serial(r) == after, "the new files are the files from now on"
+
+    run(main())
 
 
 @pytest.mark.parametrize("loop", LOOPS)

@@ -292,7 +292,10 @@ def test_cancelling_and_closing_give_exchanges_up(loop: str) -> None:
 
 def test_a_call_given_up_while_connecting_leaves_its_connection_to_others() -> None:
     async def test(pool: UpstreamPool, upstream: Upstream) -> None:
-        pool.submit(GET, lambda _: pytest.fail("given up")).abort()
+        pool.submit(GET, lambda _: pytest.fail("given up before it was sent")).abort()
+        call = pool.submit(GET, lambda _: pytest.fail("given up"))
+        await asyncio.sleep(0)
+        call.abort()
         await until(lambda: pool.idle == 1)
         assert kind(await pool.send(GET)) is None
         assert upstream.connections == 1

@@ -1,0 +1,299 @@
+"""The supervisor's end of comparison: each result counts once, who is too fast is held, and what fails or hangs is told."""
+
+import asyncio
+import os
+import threading
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+import pytest
+
+from comparators.plan import build_plan
+from comparators.registry import load_comparators
+from comparators.trial import compare_trial
+from harness.app import results as module
+from harness.app.results import Results
+from harness.bus.messages import ENCODER, Result
+from harness.bus.packing import encode_trial
+from harness.core.errors import ShadowdiffError
+from harness.core.labels import ErrorKind, Role, ShedReason
+from harness.core.limits import FOLD_QUEUE_FRAMES_MAX, SEQUENCER_WINDOW_MAX
+from harness.core.outcomes import Tally
+from harness.core.values import Arm, Comparison, Exchange, TransportError, Trial
+from harness.evidence.bets import TrialBets, bets_of, encode_bets
+from harness.evidence.ledger import Ledger
+from harness.evidence.policy import Policy
+from harness.fold import Fold, TrialSource
+from tests.app.support import evidence_threads, get, trial
+from tests.proxy.rig import until
+
+PLAN = build_plan((), load_comparators())
+
+
+class Kept:
+    """A keeper: what it was shown, behind a gate; it fails when told."""
+
+    def __init__(self) -> None:
+        self.trials: list[int | None] = []
+        self.threads: set[str] = set()
+        self.open = threading.Event()
+        self.open.set()
+        self.failure: Exception | None = None
+
+    def keep_bets(self, bets: TrialBets) -> None:
+        self.threads.add(threading.current_thread().name)
+        assert self.open.wait(30)
+        if self.failure is not None:
+            raise self.failure
+
+    def keep_trial(self, trial: TrialSource, comparison: Comparison, **_more: Any) -> None:
+        found = trial()
+        self.trials.append(None if found is None else found.seq)
+
+
+class Held:
+    """A link as far as it can be held."""
+
+    def __init__(self) -> None:
+        self._held = False
+
+    def is_held(self) -> bool:
+        return self._held
+
+    def hold(self) -> None:
+        self._held = True
+
+    def unhold(self) -> None:
+        self._held = False
+
+
+class Rig:
+    def __init__(self) -> None:
+        self.kept = Kept()
+        self.ledger = Ledger(Policy(), endpoints=("GET /items/{int}",))
+        self.tally = Tally()
+        self.results = Results(Fold(self.ledger, self.kept), self.tally)
+        self.link = Held()
+
+    def take(self, *payloads: bytes) -> None:
+        for payload in payloads:
+            self.results.take(self.link, payload)  # type: ignore[arg-type]
+
+    def counts(self) -> tuple[int, int, int]:
+        totals = self.tally.totals()
+        return totals.compared, totals.diverged, totals.shed.get(ShedReason.WORKER_LOST, 0)
+
+
+def result(stream: int, one: Trial, *, whole: bool = True) -> Result:
+    compared = compare_trial(one, PLAN)
+    return Result(stream, encode_bets(bets_of(one, compared, b"")), compared, encode_trial(one) if whole else b"")
+
+
+def frame(stream: int, *seqs: int) -> bytes:
+    return ENCODER.encode([result(stream, trial(seq)) for seq in seqs])
+
+
+def run(body: Callable[[Rig], Awaitable[None]]) -> Rig:
+    async def bounded() -> Rig:
+        async with asyncio.timeout(60):
+            rig = Rig()
+            rig.results.start()
+            await body(rig)
+            return rig
+
+    rig = asyncio.run(bounded())
+    assert evidence_threads() == []
+    return rig
+
+
+def test_results_are_folded_in_order_in_a_thread_of_their_own_and_counted() -> None:
+    async def body(rig: Rig) -> None:
+        diverged = result(0, trial(1, candidate=b'{"price":11}'))
+        failed = Exchange(request=get("/items/3"), response=None, error=TransportError(ErrorKind.TIMEOUT))
+        late = msgspec.structs.replace(trial(3), candidate=Arm(role=Role.CANDIDATE, exchange=failed))
+        rig.take(frame(0, 2, 0), ENCODER.encode([diverged, result(0, late)]), ENCODER.encode([result(7, trial(0), whole=False)]))
+        await rig.results.stop(10)
+        assert rig.kept.trials == [0, 1, 2, 3, None]
+        assert rig.counts() == (5, 2, 0)
+        assert rig.tally.totals().errors == {Role.CANDIDATE: 1}
+        assert rig.results.folded == 5
+        assert rig.kept.threads == {"evidence"}
+
+    run(body)
+
+
+def test_what_is_lost_is_counted_once_and_what_came_is_not_lost() -> None:
+    async def body(rig: Rig) -> None:
+        rig.take(frame(0, 0, 2))
+        rig.results.lost(0, (0, 1))
+        rig.take(frame(0, 1, 0))
+        rig.results.lost(0, (1, 1))
+        rig.results.close(0, 6)
+        rig.take(frame(0, 3, 4))
+        rig.results.lost(0, (5,))
+        rig.take(frame(1, 0))
+        await rig.results.stop(10)
+        assert rig.counts() == (3, 0, 4)
+        assert rig.kept.trials == [0, 2, 0]
+
+    run(body)
+
+
+def test_a_stream_that_ran_far_ahead_of_a_loss_does_not_stop_the_run() -> None:
+    async def body(rig: Rig) -> None:
+        rig.take(frame(0, SEQUENCER_WINDOW_MAX + 9))
+        rig.results.lost(0, (2 * SEQUENCER_WINDOW_MAX + 9,))
+        rig.results.close(0, 2 * SEQUENCER_WINDOW_MAX + 10)
+        await rig.results.stop(10)
+        assert rig.counts() == (1, 0, 2 * SEQUENCER_WINDOW_MAX + 9)
+
+    run(body)
+
+
+def test_a_snapshot_is_taken_between_two_steps() -> None:
+    async def body(rig: Rig) -> None:
+        rig.take(frame(0, 0, 1))
+        await until(lambda: rig.results.folded == 2)
+        assert (await rig.results.snapshot()).seq == 2
+        await rig.results.stop(10)
+
+    run(body)
+
+
+@pytest.mark.parametrize("by", ["frames", "bytes"])
+def test_who_is_faster_than_folding_is_held(by: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    payload = frame(0, 0)
+    if by == "bytes":
+        monkeypatch.setattr(module, "FOLD_QUEUE_BYTES_MAX", 10 * len(payload))
+    most = FOLD_QUEUE_FRAMES_MAX if by == "frames" else 10
+
+    async def body(rig: Rig) -> None:
+        rig.kept.open.clear()
+        for seq in range(most):
+            assert not rig.link.is_held()
+            rig.take(frame(0, seq))
+        assert rig.link.is_held()
+        rig.take(frame(0, most))
+        assert rig.results.waiting == most + 1, "what was under way is taken all the same"
+        rig.kept.open.set()
+        await until(lambda: not rig.link.is_held())
+        await rig.results.stop(10)
+        assert rig.counts() == (most + 1, 0, 0)
+
+    run(body)
+
+
+def test_what_the_keeper_raises_ends_the_work_and_holds_nobody() -> None:
+    async def body(rig: Rig) -> None:
+        rig.kept.failure = ValueError("of the keeper")
+        for seq in range(2 * FOLD_QUEUE_FRAMES_MAX):
+            rig.take(frame(0, seq))
+        assert rig.link.is_held()
+        await until(lambda: not rig.link.is_held())
+        with pytest.raises(ValueError, match="of the keeper"):
+            rig.results.check()
+        rig.take(*[frame(0, seq) for seq in range(2 * FOLD_QUEUE_FRAMES_MAX)])
+        rig.results.close(0, 500)
+        assert rig.results.waiting == 0, "nothing is kept for a run without a verdict"
+        assert not rig.link.is_held()
+        with pytest.raises(ValueError, match="of the keeper"):
+            await rig.results.stop(10)
+
+    run(body)
+
+
+def test_garbage_ends_the_work() -> None:
+    async def body(rig: Rig) -> None:
+        rig.take(b"\xc1")
+        with pytest.raises(msgspec.DecodeError):
+            await rig.results.stop(10)
+
+    run(body)
+
+
+def test_an_error_from_elsewhere_while_the_thread_hangs_lets_everybody_go() -> None:
+    async def body(rig: Rig) -> None:
+        rig.kept.open.clear()
+        for seq in range(FOLD_QUEUE_FRAMES_MAX):
+            rig.take(frame(0, seq))
+        await until(lambda: bool(rig.kept.threads))
+        assert rig.link.is_held()
+        rig.results.fail(ShadowdiffError("comparison hangs"))
+        rig.results.fail(ShadowdiffError("the second is not the cause"))
+        assert not rig.link.is_held()
+        assert rig.results.waiting == 0
+        rig.kept.open.set()
+        with pytest.raises(ShadowdiffError, match="comparison hangs"):
+            await rig.results.stop(10)
+        assert rig.counts()[0] <= 1
+
+    run(body)
+
+
+def test_storage_that_hangs_is_given_up() -> None:
+    async def body(rig: Rig) -> None:
+        rig.kept.open.clear()
+        rig.take(frame(0, 0), frame(0, 1))
+        with pytest.raises(ShadowdiffError, match="storage hangs"):
+            await rig.results.stop(0.05)
+        rig.kept.open.set()
+        await until(lambda: evidence_threads() == [])
+
+    run(body)
+
+
+def test_storage_that_is_slow_is_waited_for() -> None:
+    async def body(rig: Rig) -> None:
+        real = rig.kept.keep_bets
+
+        def slow(bets: TrialBets) -> None:
+            threading.Event().wait(0.06)
+            real(bets)
+
+        rig.kept.keep_bets = slow  # type: ignore[method-assign]
+        rig.take(*[frame(0, seq) for seq in range(10)])
+        await rig.results.stop(0.3)
+        assert rig.counts() == (10, 0, 0)
+
+    run(body)
+
+
+def test_a_thread_that_does_not_end_after_the_last_frame_is_told() -> None:
+    async def body(rig: Rig) -> None:
+        opened = threading.Event()
+
+        def hanging_snapshot() -> None:
+            opened.wait(30)
+
+        rig.results._fold.snapshot = hanging_snapshot  # type: ignore[method-assign,assignment]
+        asking = asyncio.create_task(rig.results.snapshot())
+        await asyncio.sleep(0)
+        with pytest.raises(ShadowdiffError, match="its thread does not end"):
+            await rig.results.stop(0.05)
+        opened.set()
+        await asking
+        await until(lambda: evidence_threads() == [])
+
+    run(body)
+
+
+def test_a_run_that_never_started_ends_at_once() -> None:
+    async def body() -> None:
+        await Rig().results.stop(1)
+
+    asyncio.run(body())
+
+
+def test_a_system_that_forbids_priorities_is_no_error(monkeypatch: pytest.MonkeyPatch) -> None:
+    def forbidden(*_: int) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(os, "setpriority", forbidden)
+
+    async def body(rig: Rig) -> None:
+        rig.take(frame(0, 0))
+        await rig.results.stop(10)
+        assert rig.counts() == (1, 0, 0)
+
+    run(body)
