@@ -10,7 +10,7 @@ help:
 	@echo 'make check        format, lint, types and imports only'
 	@echo 'make sim          simulate error rates at length (many minutes)'
 	@echo 'make bench        benchmarks, beside nginx and Envoy where they can be had'
-	@echo 'make fuzz         fuzz the parsers (FUZZ_SECONDS=60)'
+	@echo 'make fuzz         fuzz the relay with atheris (FUZZ_SECONDS=60)'
 	@echo 'make setup        the virtual environment in .venv only'
 	@echo 'make constraints  pin what .venv holds now'
 	@echo 'make clean        remove the environment and what tests left behind'
@@ -41,10 +41,12 @@ sim: setup
 	.venv/bin/python -m pytest -m long
 
 bench: setup
+	sh tests/prepare.sh
 	.venv/bin/python -m tests.bench
 
 fuzz: setup
-	.venv/bin/python -m tests.fuzz $${FUZZ_SECONDS:-60}
+	.venv/bin/python -m pip install --quiet --disable-pip-version-check 'atheris>=3'
+	.venv/bin/python -m tests.fuzz.fuzz_relay -max_total_time=$${FUZZ_SECONDS:-60}
 
 constraints: setup
 	.venv/bin/python -m pip freeze --exclude-editable --disable-pip-version-check > $(CONSTRAINTS)

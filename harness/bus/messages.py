@@ -1,7 +1,7 @@
 """What the harness's own processes tell each other. Values only; both ends are of one version, as one supervisor starts all.
 
 ingress worker -> compare worker   Hello, then TRIAL frames; back: Done
-compare worker -> supervisor       Hello; RESULTS and COUNTERS frames, StreamOver, Failed; back: CompareOrders, Stop
+compare worker -> supervisor       Hello; RESULTS and COUNTERS frames, Alive, StreamOver, Failed; back: CompareOrders, Stop
 ingress worker -> supervisor       Hello, Serving, Connected, Lost, Stopped, Failed; RECORD frames;
                                    back: IngressOrders, Comparers, Mirror, Reload, Stop
 """
@@ -90,6 +90,10 @@ class Lost(msgspec.Struct, frozen=True, tag=True, array_like=True):
     seqs: tuple[int, ...]
 
 
+class Alive(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """A compare worker has nothing to say and does not hang: one of which nothing is heard does."""
+
+
 class StreamOver(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """All that a compare worker will ever have of a stream has been handed on."""
 
@@ -121,6 +125,7 @@ Message = (
     | Serving
     | Done
     | Lost
+    | Alive
     | StreamOver
     | Stopped
     | Failed

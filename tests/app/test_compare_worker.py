@@ -1,0 +1,374 @@
+"""The compare worker over real sockets: results first, then word that they are done, and an end in every case."""
+
+import gc
+import os
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from comparators.trial import compare_trial
+from harness.app import compare_worker as module
+from harness.app.compare_worker import compare_until_told
+from harness.bus.frames import Frame, FrameSplitter, framed
+from harness.bus.messages import (
+    ENCODER,
+    Alive,
+    CompareOrders,
+    Done,
+    Failed,
+    Hello,
+    IngressOrders,
+    Message,
+    Result,
+    Stop,
+    StreamOver,
+    decode_message,
+    decode_results,
+)
+from harness.bus.packing import decode_trial, encode_trial
+from harness.core.canon import Rule, RuleAction
+from harness.core.errors import SetupError
+from harness.core.limits import BUS_RESULTS_PER_FRAME_MAX, BUS_TRIAL_FORWARDED_BYTES_MAX
+from harness.core.values import Trial
+from harness.counters import Counters
+from harness.evidence.bets import decode_bets
+from tests.app.support import trial
+
+WAIT_S = 30.0
+
+
+class Line:
+    """A blocking end of a connection that reads and writes frames."""
+
+    def __init__(self, sock: socket.socket) -> None:
+        sock.settimeout(WAIT_S)
+        self.sock = sock
+        self._splitter = FrameSplitter()
+        self._frames: list[tuple[Frame, bytes]] = []
+
+    def send(self, message: Message) -> None:
+        self.sock.sendall(framed(Frame.MESSAGE, ENCODER.encode(message)))
+
+    def trial(self, one: Trial) -> None:
+        self.sock.sendall(framed(Frame.TRIAL, encode_trial(one)))
+
+    def frame(self) -> tuple[Frame, bytes] | None:
+        """The next frame; None at the end."""
+        while not self._frames:
+            try:
+                data = self.sock.recv(65536)
+            except ConnectionError:
+                return None
+            if not data:
+                return None
+            self._frames += self._splitter.feed(data)
+        return self._frames.pop(0)
+
+    def message(self) -> Message | None:
+        """The next message that is no sign of life; None at the end."""
+        while (found := self.frame()) is not None:
+            if found[0] is Frame.MESSAGE and (message := decode_message(found[1])) != Alive():
+                return message
+        return None
+
+    def results(self, count: int) -> list[Result]:
+        """So many results, however they were packed."""
+        out: list[Result] = []
+        while len(out) < count:
+            found = self.frame()
+            assert found is not None
+            if found[0] is Frame.RESULTS:
+                out += decode_results(found[1])
+        return out
+
+
+class Rig:
+    """A compare worker in a thread, and its supervisor's end."""
+
+    def __init__(self, folder: Path, upward: Line, worker: threading.Thread, codes: list[int]) -> None:
+        self.folder = folder
+        self.upward = upward
+        self.worker = worker
+        self.codes = codes
+
+    @contextmanager
+    def stream(self, number: int) -> Iterator[Line]:
+        """An ingress worker's connection."""
+        with socket.socket(socket.AF_UNIX) as sock:
+            sock.connect(str(self.folder / "own"))
+            line = Line(sock)
+            line.send(Hello(number, ingress=True))
+            yield line
+
+    def ended(self) -> int:
+        """The exit code."""
+        self.worker.join(WAIT_S)
+        assert not self.worker.is_alive()
+        return self.codes[0]
+
+
+@contextmanager
+def running(
+    *, orders: CompareOrders | None = CompareOrders(ENCODER.encode(()), b"secret", False), monotonic_s: Callable[[], float] = time.monotonic
+) -> Iterator[Rig]:
+    """A worker that was given its orders, and is ended in the end."""
+    with tempfile.TemporaryDirectory(prefix="sd") as name, socket.socket(socket.AF_UNIX) as listener:
+        folder, codes = Path(name), list[int]()
+        listener.bind(str(folder / "run.sock"))
+        listener.listen()
+        work = (str(folder / "run.sock"), str(folder / "own"), 5, monotonic_s, -1)
+        worker = threading.Thread(target=lambda: codes.append(compare_until_told(*work)))
+        worker.start()
+        listener.settimeout(WAIT_S)
+        with listener.accept()[0] as accepted:
+            upward = Line(accepted)
+            assert upward.message() == Hello(5, ingress=False)
+            if orders is not None:
+                upward.send(orders)
+            try:
+                yield Rig(folder, upward, worker, codes)
+            finally:
+                with suppress(OSError):
+                    upward.send(Stop(0.0))
+                accepted.close()
+                worker.join(WAIT_S)
+                assert not worker.is_alive()
+
+
+def test_results_come_before_word_that_they_are_done_and_after_the_stream_its_end() -> None:
+    with running() as rig, rig.stream(7) as stream:
+        differing = trial(1, candidate=b'{"price":11}')
+        stream.trial(trial(0))
+        stream.trial(differing)
+        results = rig.upward.results(2)
+        done = 0
+        while done < 2:
+            message = stream.message()
+            assert isinstance(message, Done)
+            done += message.count
+        assert [result.stream for result in results] == [7, 7]
+        assert [decode_bets(result.bets).seq for result in results] == [0, 1]
+        assert [bool(result.comparison.stable_candidate) for result in results] == [False, True]
+        assert decode_trial(results[1].trial) == differing
+        stream.sock.close()
+        found = rig.upward.frame()
+        while found is not None and found[0] is not Frame.COUNTERS:
+            found = rig.upward.frame()
+        assert found is not None
+        counters = msgspec.msgpack.decode(found[1], type=Counters)
+        assert counters.requests["GET /items/{int}", "candidate", "2xx"] == 2
+        assert rig.upward.message() == StreamOver(7)
+
+
+def test_results_are_packed_together_up_to_the_bound() -> None:
+    with running() as rig, rig.stream(7) as stream:
+        payload = b"".join(framed(Frame.TRIAL, encode_trial(trial(seq))) for seq in range(3 * BUS_RESULTS_PER_FRAME_MAX))
+        threading.Thread(target=stream.sock.sendall, args=(payload,), daemon=True).start()
+        seqs: list[int] = []
+        while len(seqs) < 3 * BUS_RESULTS_PER_FRAME_MAX:
+            found = rig.upward.frame()
+            assert found is not None
+            if found[0] is Frame.RESULTS:
+                results = decode_results(found[1])
+                assert len(results) <= BUS_RESULTS_PER_FRAME_MAX
+                seqs += [decode_bets(result.bets).seq for result in results]
+        assert seqs == list(range(3 * BUS_RESULTS_PER_FRAME_MAX))
+
+
+def test_streams_do_not_wait_for_each_other_and_one_that_dies_costs_nothing() -> None:
+    with running() as rig, rig.stream(1) as one, rig.stream(2) as two:
+        one.trial(trial(0))
+        one.sock.sendall(framed(Frame.TRIAL, encode_trial(trial(1)))[:50])
+        two.trial(trial(0))
+        assert sorted(result.stream for result in rig.upward.results(2)) == [1, 2]
+        one.sock.close()  # with word unread that its trial is done, and half a trial sent
+        assert rig.upward.message() == StreamOver(1)
+        two.trial(trial(1))
+        assert [result.stream for result in rig.upward.results(1)] == [2]
+        assert isinstance(two.message(), Done)
+
+
+def test_one_that_does_not_read_is_told_later_and_holds_up_nobody() -> None:
+    """Its receive buffer is full with what it has not read: as many words as the kernel takes, and no more."""
+    with running() as rig, rig.stream(1) as deaf, rig.stream(2) as other:
+        count = 2000
+        for seq in range(count):
+            deaf.trial(trial(seq))
+            rig.upward.results(1)
+        other.trial(trial(0))
+        assert [result.stream for result in rig.upward.results(1)] == [2]
+        assert other.message() == Done(1)
+        done = 0
+        while done < count:
+            message = deaf.message()
+            assert isinstance(message, Done)
+            done += message.count
+        assert done == count
+
+
+@pytest.mark.parametrize("forward_all", [False, True])
+def test_large_trials_go_on_only_where_they_are_wanted(forward_all: bool) -> None:
+    with running(orders=CompareOrders(ENCODER.encode(()), b"", forward_all)) as rig, rig.stream(1) as stream:
+        large = b'{"price":10,"more":"' + b"x" * BUS_TRIAL_FORWARDED_BYTES_MAX + b'"}'
+        same = trial(0, candidate=large)
+        exchange = same.candidate.exchange if same.candidate is not None else None
+        assert exchange is not None
+        arms = {role: msgspec.structs.replace(getattr(same, role), exchange=exchange) for role in ("stable", "secondary")}
+        stream.trial(msgspec.structs.replace(same, **arms))
+        stream.trial(trial(1, candidate=large))
+        equal, differing = rig.upward.results(2)
+        assert bool(equal.trial) is forward_all
+        assert differing.trial
+
+
+def test_rules_of_the_orders_are_used() -> None:
+    rules = (Rule(action=RuleAction.IGNORE, path="$.price"),)
+    with running(orders=CompareOrders(ENCODER.encode(rules), b"", False)) as rig, rig.stream(1) as stream:
+        stream.trial(trial(0, candidate=b'{"price":11}'))
+        (result,) = rig.upward.results(1)
+        assert not result.comparison.stable_candidate
+        assert result.comparison.rules_used == (0,)
+
+
+def test_metrics_come_every_second_and_else_a_sign_of_life() -> None:
+    now = [0.0]
+    with running(monotonic_s=lambda: now[0]) as rig, rig.stream(1) as stream:
+        now[0] = 1.0
+        while (found := rig.upward.frame()) is not None and found[0] is not Frame.MESSAGE:
+            pass
+        assert found is not None
+        assert decode_message(found[1]) == Alive()
+        stream.trial(trial(0))
+        rig.upward.results(1)
+        now[0] = 2.0
+        while (found := rig.upward.frame()) is not None and found[0] is not Frame.COUNTERS:
+            pass
+        assert found is not None
+
+
+def test_it_ends_when_it_is_told_before_and_after_its_orders() -> None:
+    for orders in (CompareOrders(ENCODER.encode(()), b"", False), None):
+        with running(orders=orders) as rig:
+            rig.upward.send(Stop(0.0))
+            assert rig.ended() == 0
+            assert (rig.folder / "run.sock").exists(), "who was told leaves the folder to its supervisor"
+
+
+@pytest.mark.parametrize("busy", [False, True])
+def test_it_ends_with_its_supervisor_and_takes_the_folder_away(busy: bool) -> None:
+    with running() as rig, rig.stream(1) as stream:
+        if busy:
+            for seq in range(200):
+                stream.trial(trial(seq))
+        rig.upward.sock.close()
+        assert rig.ended() == 0
+        assert not (rig.folder / "run.sock").exists()
+
+
+def broken(error: BaseException) -> Callable[..., object]:
+    def raising(*_: object) -> object:
+        raise error
+
+    return raising
+
+
+TROUBLE = {
+    "it ends the program": (
+        SystemExit(0),
+        Failed("a comparator tried to end the program", "comparison", "update or remove its package", 5),
+    ),
+    "an error of ours": (SetupError("no room", fix="make some"), Failed("no room", "comparison", "make some", SetupError.exit_code)),
+    "any other": (ValueError("secret"), Failed("ValueError in a comparator", "comparison", "update or remove its package", 5)),
+}
+
+
+@pytest.mark.parametrize("name", TROUBLE)
+def test_what_comparison_fails_with_is_told(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    error, told = TROUBLE[name]
+    monkeypatch.setattr(module, "compare_trial", broken(error))
+    with running() as rig, rig.stream(1) as stream:
+        stream.trial(trial(0))
+        assert rig.upward.message() == told
+        assert rig.ended() == told.exit_code
+    monkeypatch.setattr(module, "compare_trial", compare_trial)
+
+
+def test_what_it_failed_with_is_told_to_nobody_where_the_supervisor_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    reached, go_on = threading.Event(), threading.Event()
+
+    def late(*_: object) -> object:
+        reached.set()
+        assert go_on.wait(WAIT_S)
+        raise ValueError
+
+    monkeypatch.setattr(module, "compare_trial", late)
+    with running() as rig, rig.stream(1) as stream:
+        stream.trial(trial(0))
+        assert reached.wait(WAIT_S)
+        rig.upward.sock.close()
+        go_on.set()
+        assert rig.ended() == 0
+
+
+def test_garbage_is_told_as_an_error() -> None:
+    with running() as rig, rig.stream(1) as stream:
+        stream.sock.sendall(b"\xff" * 100)
+        message = rig.upward.message()
+        assert isinstance(message, Failed)
+        assert "no frame" in message.what
+        assert rig.ended() == 5
+    with running(orders=None) as rig:
+        rig.upward.send(IngressOrders(b"", b"", 0, False))
+        assert isinstance(rig.upward.message(), Failed)
+
+
+def test_the_process_leaves_signals_to_its_supervisor_and_ends_with_it() -> None:
+    with tempfile.TemporaryDirectory(prefix="sd") as name, socket.socket(socket.AF_UNIX) as listener:
+        folder = Path(name)
+        listener.bind(str(folder / "run.sock"))
+        listener.listen()
+        listener.settimeout(WAIT_S)
+        command = [sys.executable, "-P", "-m", "harness.app.compare_worker", str(folder / "run.sock"), str(folder / "own"), "3"]
+        process = subprocess.Popen(command)
+        try:
+            with listener.accept()[0] as accepted:
+                upward = Line(accepted)
+                assert upward.message() == Hello(3, ingress=False)
+                for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
+                    process.send_signal(number)
+                assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + module.NICE
+                upward.send(CompareOrders(ENCODER.encode(()), b"", False))
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.connect(str(folder / "own"))
+                    stream = Line(sock)
+                    stream.send(Hello(1, ingress=True))
+                    stream.trial(trial(0))
+                    assert len(upward.results(1)) == 1
+            assert process.wait(WAIT_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+        assert (folder / "run.sock").exists(), "this process, its parent, lives"
+
+
+def test_the_process_ends_quietly_where_its_supervisor_was_gone_before(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    ignored: list[int] = []
+    monkeypatch.setattr(signal, "signal", lambda number, _: ignored.append(number))
+    monkeypatch.setattr(os, "nice", lambda _: 0)
+    monkeypatch.setattr(sys, "argv", ["x", str(tmp_path / "none"), str(tmp_path / "own"), "0"])
+    thresholds = gc.get_threshold()
+    try:
+        assert module.main() == 0
+    finally:
+        gc.set_threshold(*thresholds)
+    assert signal.SIGTERM in ignored
