@@ -53,8 +53,8 @@ envoy() {
 envoy
 
 # Programs of Debian packages, by the name of both: the browser for reports, curl and openssl for commands and certificates,
-# nginx to mirror and to compare with.
-for program in chromium curl openssl nginx; do
+# nginx to mirror and to compare with, wrk to load it.
+for program in chromium curl openssl nginx wrk; do
     if command -v "$program" >/dev/null 2>&1; then continue; fi
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
         { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$program"; } >/dev/null 2>&1 || true

@@ -57,6 +57,8 @@ CLIENTS_MAX: Final = 100_000
 """The most client connections that a user may allow at once."""
 CLIENTS_DEFAULT: Final = 10_000
 """Client connections at once where the user says nothing; further ones are refused."""
+CLIENTS_TURNED_AWAY_MAX: Final = 256
+"""Connections beyond the cap that are told so, and given the time to hear it, at once; beyond these they are cut."""
 SHADOW_RPS_MAX: Final = 1_000_000
 """The most requests a second that a user may allow a shadow target."""
 RATE_BURST_SECONDS: Final = 0.1

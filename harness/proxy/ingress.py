@@ -13,7 +13,13 @@ from typing import Protocol, cast
 import msgspec
 
 from harness.core.labels import RefusedReason
-from harness.core.limits import LINGER_BYTES_MAX, PIPELINED_REQUESTS_MAX, STREAM_BUFFER_BYTES_MAX
+from harness.core.limits import (
+    CLIENTS_DEFAULT,
+    CLIENTS_TURNED_AWAY_MAX,
+    LINGER_BYTES_MAX,
+    PIPELINED_REQUESTS_MAX,
+    STREAM_BUFFER_BYTES_MAX,
+)
 from harness.core.values import Headers
 from harness.proxy.forwarding import announced
 from harness.proxy.parsing import RequestParser
@@ -53,8 +59,11 @@ class Closable(Protocol):
 class Clients:
     """The connections of a server."""
 
-    def __init__(self) -> None:
+    def __init__(self, clients_max: int = CLIENTS_DEFAULT) -> None:
+        self.clients_max = clients_max
+        """How many are served at once. A lower one cuts nobody off."""
         self._connections: set[Closable] = set()
+        self._turned_away: set[Closable] = set()
         self._none = asyncio.Event()
         self._none.set()
         self._stopping = False
@@ -69,9 +78,22 @@ class Clients:
         if self._stopping:  # uvloop tells of a connection some time after it was accepted
             asyncio.get_running_loop().call_later(LATE_SECONDS, connection.stop)
 
+    def turns_away(self, connection: Closable) -> bool:
+        """Whether there are too many for a client that came just now."""
+        if len(self._connections) - len(self._turned_away) <= self.clients_max:
+            return False
+        self._turned_away.add(connection)
+        return True
+
+    @property
+    def overrun(self) -> bool:
+        """Whether there are too many even of those who are only told so."""
+        return len(self._turned_away) > CLIENTS_TURNED_AWAY_MAX
+
     def discard(self, connection: Closable) -> None:
         """A client went."""
         self._connections.discard(connection)
+        self._turned_away.discard(connection)
         if not self._connections:
             self._none.set()
 
@@ -152,6 +174,11 @@ class ClientConnection(asyncio.Protocol):
         self._tls = transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=STREAM_BUFFER_BYTES_MAX)
         self._clients.add(self)
+        if self._clients.turns_away(self):
+            self._refuse(Refused(503, RefusedReason.TOO_MANY_CLIENTS, "too many clients are connected"))
+            self._pump()
+            if self._clients.overrun:
+                self.kill()
         self._rearm()
 
     def data_received(self, data: bytes) -> None:

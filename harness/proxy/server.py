@@ -15,7 +15,7 @@ import msgspec
 from harness.core.clock import Clock, Rng
 from harness.core.errors import SetupError
 from harness.core.labels import Control
-from harness.core.limits import LIVE_CAPTURE_BYTES_MAX
+from harness.core.limits import CLIENTS_DEFAULT, LIVE_CAPTURE_BYTES_MAX
 from harness.core.outcomes import Tally
 from harness.core.values import Exchange, Request
 from harness.proxy.address import HostRule, UpstreamAddress, tls_context
@@ -60,6 +60,8 @@ class ProxyOptions(msgspec.Struct, frozen=True, kw_only=True):
     shadow_timeout_s: float = 30.0
     """How long a shadow's whole exchange may take; beyond it the outcome is a time-out."""
     client: ClientTimeouts = ClientTimeouts()
+    clients_max: int = CLIENTS_DEFAULT
+    """Client connections at once; a further one is answered 503 and closed."""
     dispatch: DispatchOptions = DispatchOptions()
 
     def whole_dispatch(self) -> DispatchOptions:
@@ -90,7 +92,7 @@ class ProxyServer:
         self._sink = sink
         self._on_exchange = on_exchange
         self._faults = FaultLog()
-        self._clients = Clients()
+        self._clients = Clients(options.clients_max)
         self._pools: list[UpstreamPool] = []
         self._server: asyncio.Server | None = None
         self._own_unix_path = ""
@@ -162,13 +164,19 @@ class ProxyServer:
         Raises SetupError or UsageError, and leaves everything as it was, where something cannot be used.
         """
         new = msgspec.structs.replace(
-            self._options, dispatch=options.dispatch, forwarding=options.forwarding, tls_cert=options.tls_cert, tls_key=options.tls_key
+            self._options,
+            dispatch=options.dispatch,
+            forwarding=options.forwarding,
+            clients_max=options.clients_max,
+            tls_cert=options.tls_cert,
+            tls_key=options.tls_key,
         )
         self._reload_tls(new)
         if self._dispatcher is not None:
             self._dispatcher.use(new.whole_dispatch())
         if self._live is not None:
             self._live.forwarding = new.forwarding.asked
+        self._clients.clients_max = new.clients_max
         self._options = new
 
     def reload_tls(self) -> None:

@@ -45,6 +45,7 @@ from harness.evidence.bets import decode_bets
 from tests.app.support import trial
 
 WAIT_S = 30.0
+ORDERS = CompareOrders(ENCODER.encode(()), b"secret", False)
 
 
 class Line:
@@ -77,8 +78,10 @@ class Line:
     def message(self) -> Message | None:
         """The next message that is no sign of life; None at the end."""
         while (found := self.frame()) is not None:
-            if found[0] is Frame.MESSAGE and (message := decode_message(found[1])) != Alive():
-                return message
+            if found[0] is Frame.MESSAGE:
+                message: Message = decode_message(found[1])
+                if message != Alive():
+                    return message
         return None
 
     def results(self, count: int) -> list[Result]:
@@ -118,9 +121,7 @@ class Rig:
 
 
 @contextmanager
-def running(
-    *, orders: CompareOrders | None = CompareOrders(ENCODER.encode(()), b"secret", False), monotonic_s: Callable[[], float] = time.monotonic
-) -> Iterator[Rig]:
+def running(*, orders: CompareOrders | None = ORDERS, monotonic_s: Callable[[], float] = time.monotonic) -> Iterator[Rig]:
     """A worker that was given its orders, and is ended in the end."""
     with tempfile.TemporaryDirectory(prefix="sd") as name, socket.socket(socket.AF_UNIX) as listener:
         folder, codes = Path(name), list[int]()
@@ -257,7 +258,7 @@ def test_metrics_come_every_second_and_else_a_sign_of_life() -> None:
 
 
 def test_it_ends_when_it_is_told_before_and_after_its_orders() -> None:
-    for orders in (CompareOrders(ENCODER.encode(()), b"", False), None):
+    for orders in (ORDERS, None):
         with running(orders=orders) as rig:
             rig.upward.send(Stop(0.0))
             assert rig.ended() == 0
@@ -347,7 +348,7 @@ def test_the_process_leaves_signals_to_its_supervisor_and_ends_with_it() -> None
                 for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP, signal.SIGUSR1):
                     process.send_signal(number)
                 assert os.getpriority(os.PRIO_PROCESS, process.pid) == os.getpriority(os.PRIO_PROCESS, 0) + module.NICE
-                upward.send(CompareOrders(ENCODER.encode(()), b"", False))
+                upward.send(ORDERS)
                 with socket.socket(socket.AF_UNIX) as sock:
                     sock.connect(str(folder / "own"))
                     stream = Line(sock)

@@ -1,12 +1,12 @@
 """Programs that mirror requests (nginx, Envoy), builds that answer and log (nginx), and the server of copies, as processes."""
 
 import json
+import os
 import random
 import shutil
 import signal
 import socket
 import subprocess
-import sys
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -16,7 +16,7 @@ import pytest
 
 from harness.resources import read_config
 from tests.e2e.live import WAIT_S
-from tests.e2e.support import ROOT
+from tests.e2e.support import ROOT, SHADOWDIFF
 
 BUILDS = ("origin", "stable", "secondary", "candidate")
 """What the clients are served from, its double, and the two others."""
@@ -138,35 +138,42 @@ def mirror(kind: str, folder: Path, *, origin: int, copies: int) -> Iterator[int
 
 
 class Copies:
-    """The server of copies under way."""
+    """`shadowdiff proxy --ingress copies` under way, with its workers."""
 
-    def __init__(self, process: "subprocess.Popen[str]") -> None:
+    def __init__(self, process: "subprocess.Popen[str]", out: Path) -> None:
         self.process = process
+        self._out = out
+
+    def signal(self, number: signal.Signals) -> None:
+        """To all of its processes at once, as a container gets it."""
+        os.killpg(self.process.pid, number)
 
     def end(self) -> dict[str, int | dict[str, int]]:
         """Stop it in order; where every request went."""
         self.process.send_signal(signal.SIGTERM)
-        out, _ = self.process.communicate(timeout=WAIT_S)
-        assert self.process.returncode == 0
-        totals: dict[str, int | dict[str, int]] = json.loads(out)
+        assert self.process.wait(WAIT_S) == 0
+        totals: dict[str, int | dict[str, int]] = json.loads((self._out / "report.json").read_bytes())["totals"]
         return totals
 
 
 @contextmanager
 def copies(folder: Path, port: int, targets: Builds) -> Iterator[Copies]:
-    """The server of copies on a port, between the builds."""
-    said = folder / f"copies-{time.monotonic_ns()}.stderr"
+    """The receiver of copies on a port, between the builds."""
+    out = folder / f"copies-{time.monotonic_ns()}"
+    said = out.with_suffix(".stderr")
     arms = [word for role in ("stable", "secondary", "candidate") for word in (f"--{role}", targets.url(role))]
-    command = [sys.executable, "-m", "tests.e2e.copies_server", "--listen", f"127.0.0.1:{port}", *arms]
+    listen = ["--listen", f"127.0.0.1:{port}", "--admin", "127.0.0.1:0", "--out", str(out)]
+    command = [*SHADOWDIFF, "proxy", "--ingress", "copies", *listen, *arms]
     with said.open("wb") as sink:
-        process = subprocess.Popen(command, stdout=subprocess.PIPE, stderr=sink, text=True, cwd=ROOT)
+        process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=sink, text=True, start_new_session=True)
     try:
         deadline = time.monotonic() + WAIT_S
         while "serving on" not in said.read_text(encoding="utf-8"):
             assert process.poll() is None, said.read_text(encoding="utf-8")
             assert time.monotonic() < deadline, "it never served"
             time.sleep(0.02)
-        yield Copies(process)
+        yield Copies(process, out)
     finally:
-        process.kill()
-        process.communicate()
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()

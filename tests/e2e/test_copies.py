@@ -94,7 +94,7 @@ def test_killed_under_load_no_clients_answer_changes(kind: str, tmp_path: Path) 
         with builds(tmp_path) as targets, mirror(kind, tmp_path, origin=targets.ports["origin"], copies=port) as front:
             await load(front, "before", 100)
             with copies(tmp_path, port, targets) as first:
-                await load(front, "killed", 2000, lambda answered: first.process.kill() if answered == 700 else None)
+                await load(front, "killed", 2000, lambda answered: first.signal(signal.SIGKILL) if answered == 700 else None)
                 assert first.process.wait() == -signal.SIGKILL
                 assert targets.seen("candidate"), "it did take copies"
             with copies(tmp_path, port, targets) as second:
@@ -116,8 +116,8 @@ def test_hanging_under_load_no_clients_answer_changes(kind: str, tmp_path: Path)
             copies(tmp_path, port, targets) as taker,
             mirror(kind, tmp_path, origin=targets.ports["origin"], copies=port) as front,
         ):
-            await load(front, "hung", 200, lambda answered: taker.process.send_signal(signal.SIGSTOP) if answered == 120 else None)
-            taker.process.send_signal(signal.SIGCONT)
+            await load(front, "hung", 200, lambda answered: taker.signal(signal.SIGSTOP) if answered == 120 else None)
+            taker.signal(signal.SIGCONT)
             await load(front, "again", 100)
             await seen_of(targets, "again")
             totals = taker.end()

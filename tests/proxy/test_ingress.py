@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.limits import CAPTURE_BODY_BYTES_MAX, HEAD_BYTES_MAX, REQUEST_BODY_BYTES_MAX, STREAM_BUFFER_BYTES_MAX
-from harness.proxy.ingress import ClientTimeouts
+from harness.proxy.ingress import ClientConnection, ClientTimeouts
 from tests.proxy.rig import LOOPS, Seen, Upstream, answers, get, hang, ok, read_answers, read_body, rig, run, until
 
 POST = b"POST /things HTTP/1.1\r\nHost: h\r\n"
@@ -529,6 +529,7 @@ def test_memory_bound_of_one_direction_is_what_the_limits_say() -> None:
             reader, writer = await asyncio.open_connection("127.0.0.1", r.proxy.port)
             await until(lambda: r.proxy.connections == 1)
             (connection,) = r.proxy._clients._connections
+            assert isinstance(connection, ClientConnection)
             transport = connection._transport
             assert transport is not None
             assert transport.get_write_buffer_limits()[1] == STREAM_BUFFER_BYTES_MAX
@@ -583,3 +584,40 @@ def test_a_switch_that_nobody_asked_for_is_a_broken_answer() -> None:
             assert read_answers(await r.talk(get("/")), "GET")[0].status == 502
 
     run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_too_many_is_told_so_and_counted_and_those_before_it_are_served(loop: str) -> None:
+    async def main() -> None:
+        async with rig(mirror=False, clients_max=2) as r:
+            first, second = [await asyncio.open_connection("127.0.0.1", r.proxy.port) for _ in range(2)]
+            await until(lambda: r.proxy.connections == 2)
+            for _ in range(3):
+                (answer,) = read_answers(await r.talk(get("/")), "GET")
+                assert (answer.status, answer.header(b"X-Shadowdiff-Error")) == (503, b"too_many_clients")
+                assert answer.header(b"Connection") == b"close"
+            for reader, writer in (first, second):
+                writer.write(get("/", "Connection: close"))
+                assert read_answers(await reader.read(), "GET")[0].status == 200
+                writer.close()
+            await until(lambda: r.proxy.connections == 0)
+            assert read_answers(await r.talk(get("/")), "GET")[0].status == 200
+            assert len(r.stable.seen) == 3
+            assert r.tally.totals().refused == {"too_many_clients": 3}
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_crowd_beyond_the_cap_is_cut_and_counted(monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
+    monkeypatch.setattr("harness.proxy.ingress.CLIENTS_TURNED_AWAY_MAX", 2)
+
+    async def main() -> None:
+        async with rig(mirror=False, clients_max=1) as r:
+            clients = [await asyncio.open_connection("127.0.0.1", r.proxy.port) for _ in range(6)]
+            await until(lambda: r.tally.totals().refused == {"too_many_clients": 5})
+            await until(lambda: r.proxy.connections == 3)
+            for _, writer in clients:
+                writer.close()
+
+    run(main(), loop)
