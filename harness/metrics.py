@@ -35,7 +35,7 @@ METRICS: Final[dict[str, str]] = {
     "shadowdiff_trials_total": "Requests by outcome; their sum is the number of requests that have one.",
     "shadowdiff_differences_total": "Differences found, before any evidence; against says which arm differs from stable.",
     "shadowdiff_findings": "Findings now.",
-    "shadowdiff_shed_total": "Trials given up under load before sending.",
+    "shadowdiff_shed_total": "Trials given up under load before sending, or lost with a process of the harness.",
     "shadowdiff_request_duration_seconds": "From the start of sending to the last byte or the error.",
     "shadowdiff_verdict": "1 for the verdict now, 0 for the others.",
     "shadowdiff_verdict_timestamp_seconds": "When the verdict was last decided, in seconds since the epoch.",

@@ -23,6 +23,7 @@ from harness.app.signals import FOR_THE_SUPERVISOR
 from harness.bus.frames import Frame, FrameSplitter, framed
 from harness.bus.messages import (
     ENCODER,
+    Alive,
     CompareOrders,
     Done,
     Failed,
@@ -44,6 +45,8 @@ NICE: Final = 5
 """How much less of the processor it may claim than those whom a client waits for."""
 COUNTERS_SECONDS: Final = 0.25
 """How often the metrics so far are handed on, where they have changed."""
+ALIVE_SECONDS: Final = 5.0
+"""After how long it says that it does not hang, where it has nothing else to say."""
 _READ_BYTES: Final = 256 * 1024
 
 
@@ -71,7 +74,7 @@ class Comparer:
         self._secret = b""
         self._forward_all = False
         self._counts = TrialCounts()
-        self._counted_s = monotonic_s()
+        self._told_s = monotonic_s()
         self._uncounted = False
         self._results: list[Result] = []
         self._bytes = 0
@@ -82,6 +85,15 @@ class Comparer:
 
     def run(self) -> None:
         """Until the supervisor closes its end."""
+        try:
+            self._serve()
+        finally:
+            for key in list(self._selector.get_map().values()):
+                if isinstance(key.data, _Stream):
+                    key.data.connection.close()
+            self._selector.close()
+
+    def _serve(self) -> None:
         selector = self._selector
         selector.register(self._upward, selectors.EVENT_READ)
         while self._plan is None:
@@ -175,10 +187,14 @@ class Comparer:
                 stream.undone = 0  # the ingress worker is gone; its end of input is read next
 
     def _tell_counters(self) -> None:
-        now_s = self._monotonic_s()
-        if self._uncounted and now_s - self._counted_s >= COUNTERS_SECONDS:
+        waited_s = self._monotonic_s() - self._told_s
+        if self._uncounted and waited_s >= COUNTERS_SECONDS:
             self.tell_counters()
-            self._counted_s = now_s
+        elif waited_s >= ALIVE_SECONDS:
+            self._upward.sendall(framed(Frame.MESSAGE, ENCODER.encode(Alive())))
+        else:
+            return
+        self._told_s += waited_s
 
     def tell_counters(self) -> None:
         """Hand on the metrics so far."""

@@ -148,7 +148,7 @@ PROXY: Final = together(
     setting("--clients-max", key="proxy.clients_max", metavar="N", text="Client connections of each worker at once."),
     setting("--tls-cert", key="proxy.tls_cert", metavar="F", text="Certificate shown to clients: serve over TLS."),
     setting("--tls-key", key="proxy.tls_key", metavar="F", text="Key of --tls-cert, where it is in a file of its own."),
-    switch("--via", key="proxy.via", text="Add a Via header to requests and answers."),
+    switch("--via", key="proxy.via", text="Add a Via header to requests."),
     switch("--forwarded-for", key="proxy.forwarded_for", text="Add X-Forwarded-For, -Host and -Proto to requests."),
     setting("--sample", key="proxy.sample", metavar="PERCENT", text="How many of the requests are mirrored; all without it."),
     setting(

@@ -255,7 +255,7 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     default_exclusions: Annotated[
         bool, Meta(description="Whether log-out, unsubscribing and one-time links are never mirrored (see below).")
     ] = True
-    via: Annotated[bool, Meta(description="Whether a `Via` header is added to requests and answers.")] = False
+    via: Annotated[bool, Meta(description="Whether a `Via` header is added to requests; answers stay as stable gave them.")] = False
     forwarded_for: Annotated[bool, Meta(description="Whether `X-Forwarded-For`, `-Host` and `-Proto` are added to requests.")] = False
     tls_cert: Annotated[
         str | None,

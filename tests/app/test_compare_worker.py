@@ -241,20 +241,26 @@ def test_rules_of_the_orders_are_used() -> None:
         assert result.comparison.rules_used == (0,)
 
 
-def test_metrics_come_every_second_and_else_a_sign_of_life() -> None:
+def next_frame(rig: Rig, kind: Frame) -> bytes:
+    """The next frame of this kind."""
+    while (found := rig.upward.frame()) is not None:
+        if found[0] is kind:
+            return found[1]
+    raise AssertionError("it ended")
+
+
+def test_metrics_come_where_they_have_changed_and_else_a_sign_of_life_now_and_then() -> None:
     now = [0.0]
     with running(monotonic_s=lambda: now[0]) as rig, rig.stream(1) as stream:
-        now[0] = 1.0
-        while (found := rig.upward.frame()) is not None and found[0] is not Frame.MESSAGE:
-            pass
-        assert found is not None
-        assert decode_message(found[1]) == Alive()
+        now[0] = module.ALIVE_SECONDS
+        assert decode_message(next_frame(rig, Frame.MESSAGE)) == Alive()
         stream.trial(trial(0))
         rig.upward.results(1)
-        now[0] = 2.0
-        while (found := rig.upward.frame()) is not None and found[0] is not Frame.COUNTERS:
-            pass
-        assert found is not None
+        now[0] += module.COUNTERS_SECONDS
+        counters = msgspec.msgpack.decode(next_frame(rig, Frame.COUNTERS), type=Counters)
+        assert counters.requests["GET /items/{int}", "stable", "2xx"] == 1
+        now[0] += module.ALIVE_SECONDS
+        assert decode_message(next_frame(rig, Frame.MESSAGE)) == Alive()
 
 
 def test_it_ends_when_it_is_told_before_and_after_its_orders() -> None:
@@ -268,9 +274,15 @@ def test_it_ends_when_it_is_told_before_and_after_its_orders() -> None:
 @pytest.mark.parametrize("busy", [False, True])
 def test_it_ends_with_its_supervisor_and_takes_the_folder_away(busy: bool) -> None:
     with running() as rig, rig.stream(1) as stream:
-        if busy:
-            for seq in range(200):
-                stream.trial(trial(seq))
+        if busy:  # more than the connections hold: it waits for a supervisor that does not read, and dies
+
+            def send() -> None:
+                with suppress(OSError):
+                    for seq in range(1000):
+                        stream.trial(trial(seq))
+
+            threading.Thread(target=send, daemon=True).start()
+            rig.upward.results(1)
         rig.upward.sock.close()
         assert rig.ended() == 0
         assert not (rig.folder / "run.sock").exists()

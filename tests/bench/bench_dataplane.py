@@ -34,7 +34,7 @@ def run(arguments: Sequence[str] = ()) -> Outcome:
     """Measure. Raises AbsentError where nginx or wrk is missing."""
     given = _parser().parse_args(arguments)
     with lab() as place, contextlib.ExitStack() as stack:
-        ways = {f"{kind}, {mode}": _way(place, stack, kind, mode) for kind, mode in WAYS}
+        ways = {f"{kind}, {mode}": way(place, stack, kind, mode) for kind, mode in WAYS}
         folder, paths = script_folder(place.folder, "all"), documents.paths()
 
         def drive(port: int, seconds: float) -> wrk.Load:
@@ -44,6 +44,15 @@ def run(arguments: Sequence[str] = ()) -> Outcome:
             ways, place.targets, lambda port: drive(port, given.seconds), rounds=given.rounds, warm_up=lambda port: drive(port, 1)
         )
     return outcome(results, given.connections)
+
+
+def way(place: Lab, stack: contextlib.ExitStack, kind: str, mode: str) -> Way:
+    """Start one proxy, which ends with the stack. Raises StartError."""
+    port, ports = programs.free_port(), place.targets.ports
+    targets = [ports["stable"], *([ports["candidate"]] if mode == MIRRORED else [])]
+    command = [sys.executable, "-m", "tests.bench.live.dataplane", kind, *map(str, (port, *targets))]
+    log = place.folder / f"{kind}-{mode}.log"
+    return Way(port=port, pid=stack.enter_context(programs.running(command, port=port, log=log, folder=programs.ROOT)).pid)
 
 
 def outcome(results: Rounds, connections: int) -> Outcome:
@@ -71,14 +80,6 @@ def outcome(results: Rounds, connections: int) -> Outcome:
         if ratio > most:
             missed.append(f"a request costs {ratio:.2f} times the CPU time of '{other}' (aim: at most {most})")
     return Outcome(tables=(table,), missed=tuple(missed))
-
-
-def _way(place: Lab, stack: contextlib.ExitStack, kind: str, mode: str) -> Way:
-    port, ports = programs.free_port(), place.targets.ports
-    targets = [ports["stable"], *([ports["candidate"]] if mode == MIRRORED else [])]
-    command = [sys.executable, "-m", "tests.bench.live.dataplane", kind, *map(str, (port, *targets))]
-    log = place.folder / f"{kind}-{mode}.log"
-    return Way(port=port, pid=stack.enter_context(programs.running(command, port=port, log=log, folder=programs.ROOT)).pid)
 
 
 def _parser() -> argparse.ArgumentParser:

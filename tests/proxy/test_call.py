@@ -159,3 +159,33 @@ def test_an_abort_in_the_middle_of_an_answer_ends_what_is_told() -> None:
         assert owner.told == [("back", False)]
 
     run(main())
+
+
+def test_one_timer_ends_each_call_at_its_own_time() -> None:
+    async def main() -> None:
+        owner = Owner(0.2)
+        started_s = owner.loop.time()
+        ended: list[tuple[int, float]] = []
+
+        class Timed(Reader):
+            def __init__(self, number: int) -> None:
+                super().__init__()
+                self.number = number
+
+            def answer_failed(self, error: TransportError) -> None:
+                assert error.kind is ErrorKind.TIMEOUT
+                ended.append((self.number, owner.loop.time() - started_s))
+                if self.number == 0:  # a call that begins while others end must not put their end off
+                    Call(owner, "GET", b"", Timed(3), total=True, retryable=True)
+
+        calls = []
+        for number in range(3):
+            calls.append(Call(owner, "GET", b"", Timed(number), total=True, retryable=True))
+            await asyncio.sleep(0.05)
+        calls[1].abort()
+        await until(lambda: len(ended) == 3)
+        assert [number for number, _ in ended] == [0, 2, 3]
+        assert all(took_s >= least_s for (_, took_s), least_s in zip(ended, (0.2, 0.3, 0.4), strict=True))
+        assert owner.calls.all() == []
+
+    run(main())

@@ -1,14 +1,37 @@
 """Trouble with stable: what the client is told, how a cut answer shows, and what becomes of the trial."""
 
 import asyncio
+import random
 import socket
 
 import pytest
 
 from harness.core.labels import ErrorKind
-from harness.proxy.capture import Budget
+from harness.core.outcomes import Tally
+from harness.proxy.address import HostRule, UpstreamAddress, parse_address
+from harness.proxy.capture import BodyCapture, Budget
+from harness.proxy.dispatch import Naming, Sink
 from harness.proxy.ingress import ClientTimeouts
-from tests.proxy.rig import LOOPS, Behaviour, Seen, Upstream, answers, get, hang, ok, read_answers, reset, rig, run, until
+from harness.proxy.server import ProxyOptions, ProxyServer
+from harness.proxy.wire import GUARD_HEADER
+from tests.proxy.rig import (
+    LOOPS,
+    Behaviour,
+    CountingIds,
+    Seen,
+    SystemClock,
+    Upstream,
+    answers,
+    get,
+    hang,
+    ok,
+    read_answers,
+    reset,
+    rig,
+    run,
+    talk,
+    until,
+)
 
 BROKEN: dict[str, tuple[Behaviour | None, int, str]] = {
     "dead": (None, 502, "upstream_unreachable"),
@@ -230,5 +253,65 @@ def test_a_half_read_answer_of_a_client_that_stops_reading_is_given_up_when_stab
             await until(lambda: r.proxy.connections == 1)
             await until(lambda: r.proxy.connections == 0)
             client.close()
+
+    run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_without_shadows_and_a_recorder_nothing_is_copied_and_all_is_counted(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def main() -> None:
+        async with Upstream(answers(ok(b"plain"), ok(b"chunk").replace(b"Content-Length: 5", b"X-Y: z\r\nContent-Length:5"))) as stable:
+            tally = Tally()
+            server = ProxyServer(
+                ProxyOptions(stable=stable.address),
+                clock=SystemClock(),
+                rng=random.Random(7),
+                tally=tally,
+                naming=Naming(endpoint_of=str, entity_of=str, ids=CountingIds()),
+                sink=Sink(put=lambda _: None, has_room=lambda *_: True),
+            )
+            await server.start()
+            monkeypatch.setattr(BodyCapture, "add", lambda *_: pytest.fail("nobody wants a copy"))
+            post = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nab"
+            pieces = [get("/"), get("/", f"{GUARD_HEADER}: 1"), post, post[:-1], post[-1:], get("/", "X-Empty:")]
+            raw = await talk(server.port, *pieces, pause=True)
+            assert [answer.body for answer in read_answers(raw, *["GET"] * 5)] == [b"plain", *[b"chunk"] * 4]
+            assert [seen.body for seen in stable.seen] == [b"", b"", b"ab", b"ab", b""]
+            await server.stop(5.0)
+            assert tally.totals().skipped == {"no_shadow": 4, "loop": 1}
+            assert tally.under_way == 0
+
+    run(main(), loop)
+
+
+def test_a_plain_answer_to_a_client_of_http_1_0_and_the_last_one_on_a_connection() -> None:
+    async def main() -> None:
+        async with rig(answers(ok(b"body", b"Connection: keep-alive", b"X-A: b")), mirror=False) as r:
+            old = await r.talk(b"GET / HTTP/1.0\r\nConnection: keep-alive\r\n\r\n")
+            assert old == b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
+            last = await r.talk(get("/", "Connection: close"), half_close=False)
+            assert last == b"HTTP/1.1 200 OK\r\nX-A: b\r\nContent-Length: 4\r\nConnection: close\r\n\r\nbody"
+            assert [exchange.response.body.data for _, exchange in r.recorded if exchange.response] == [b"body"] * 2
+
+    run(main())
+
+
+def test_stable_under_a_base_path_and_with_a_host_of_its_own_gets_plain_requests_so() -> None:
+    async def main() -> None:
+        def at(upstream: Upstream) -> UpstreamAddress:
+            return parse_address(f"http://127.0.0.1:{upstream.port}/v2")
+
+        async with rig(stable_at=at, stable_host=HostRule.REWRITE, secondary=answers(ok()), candidate=answers(ok())) as r:
+            await r.talk(get("/a?b", "X-A: 1"))
+            await r.settled()
+            own = f"127.0.0.1:{r.stable.port}".encode()
+            assert r.stable.seen[0].head == b"GET /v2/a?b HTTP/1.1\r\nHost: " + own + b"\r\nX-A: 1\r\n\r\n"
+            assert r.candidate.seen[0].head == b"GET /a?b HTTP/1.1\r\nHost: shop.example\r\nX-A: 1\r\nx-shadowdiff-shadow: 1\r\n\r\n"
+            (trial,) = r.trials
+            assert trial.request.headers == (("Host", "shop.example"), ("X-A", "1"))
+            assert trial.stable.exchange.request.target == "/v2/a?b"
+            assert trial.stable.exchange.request.headers == (("Host", own.decode()), ("X-A", "1"))
+            assert trial.candidate is not None
+            assert trial.candidate.exchange.request.headers == (*trial.request.headers, (GUARD_HEADER, "1"))
 
     run(main())

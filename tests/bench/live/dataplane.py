@@ -1,7 +1,7 @@
 """A proxy by itself in one process: `python -m tests.bench.live.dataplane KIND PORT STABLE [CANDIDATE]`, with ports of 127.0.0.1.
 
 KIND `harness` is the project's data plane with dispatch, whose trials are counted and dropped. KIND `bare` is the least that
-could be called a mirror on the same libraries: llhttp told to listen to nothing, one connection to each target for each
+could be called a mirror on the same libraries: llhttp asked for nothing but the end of an answer, one connection to each target for each
 client, the same bytes passed on, no captures, no bounds, no outcomes, no HTTP. Without a candidate nothing is mirrored.
 """
 
@@ -76,9 +76,13 @@ class _Target(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
 
     def data_received(self, data: bytes) -> None:
-        self.parser.feed_data(data)
         if self.answers:
-            self.client.answered(data)
+            self.client.transport.write(data)
+        self.parser.feed_data(data)
+
+    def on_message_complete(self) -> None:
+        if self.answers:
+            self.client.answered()
 
 
 class _Client(asyncio.Protocol):
@@ -112,8 +116,7 @@ class _Client(asyncio.Protocol):
         self.last = data
         self.stable.transport.write(data)
 
-    def answered(self, data: bytes) -> None:
-        self.transport.write(data)
+    def answered(self) -> None:
         if self.candidate is not None:
             self.candidate.transport.write(self.last)
 
