@@ -9,11 +9,11 @@ import socket
 import sys
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
-from pathlib import Path
 from typing import Any, Final
 
 import msgspec
 
+from harness.app.members import Place, Worker
 from harness.app.results import Results, hanging
 from harness.app.run_folder import RunFolder
 from harness.app.streams import Streams
@@ -37,7 +37,6 @@ from harness.bus.messages import (
     decode_message,
     decode_recorded,
 )
-from harness.bus.slots import Slots
 from harness.core.errors import SetupError, ShadowdiffError, UsageError
 from harness.core.labels import ShedReason
 from harness.core.limits import COMPARE_STALL_SECONDS_MAX
@@ -63,56 +62,6 @@ class FleetOrders(msgspec.Struct, frozen=True, kw_only=True):
     compare_workers: int
 
 
-class _Worker:
-    """A process of the fleet, from its start until nothing more can come of it."""
-
-    def __init__(self, process: asyncio.subprocess.Process, number: int, place: int, *, ingress: bool, since_s: float) -> None:
-        self.process = process
-        self.number = number
-        """A compare worker's own; an ingress worker's stream. Never used again."""
-        self.place = place
-        """Which of its kind it is; its successor has the same."""
-        self.ingress = ingress
-        self.since_s = since_s
-        self.heard_s = since_s
-        """When something last came from it."""
-        self.link: Link | None = None
-        self.over = False
-        """Its link is over: nothing that it sent is unread."""
-        self.exited = False
-        self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
-        self.counters: Counters | None = None
-        self.failure: ShadowdiffError | None = None
-
-    def kill(self) -> None:
-        """End the process at once, where it has not ended."""
-        if not self.exited:
-            with suppress(ProcessLookupError):
-                self.process.kill()
-
-
-class _Place:
-    """An ingress worker's listening socket and counts, which its successor takes over."""
-
-    def __init__(self, listening: socket.socket, path: Path) -> None:
-        self.listening = listening
-        self.slots = Slots.create(path)
-        self.path = path
-        self._handed_on_before = 0
-        self._written_off = 0
-        """Requests that earlier workers of this place had in hand when they died."""
-
-    def vacated(self) -> tuple[int, int]:
-        """Its worker is gone: how many requests it had in hand, and how many trials it had handed on."""
-        tally = self.slots.tally
-        in_hand = max(0, tally.in_hand - self._written_off)
-        handed_on = tally.trials_handed_on - self._handed_on_before
-        self._written_off += in_hand
-        self._handed_on_before += handed_on
-        self.slots.show(shadows=0, uncompared=0)
-        return in_hand, handed_on
-
-
 class Fleet:
     """All workers of a run. One event loop owns it."""
 
@@ -136,9 +85,9 @@ class Fleet:
         self._made_folder: RunFolder | None = None
         """Made by `start`; see `_folder`."""
         self._server: asyncio.Server | None = None
-        self._places: list[_Place] = []
-        self._workers: set[_Worker] = set()
-        self._by_link: dict[Link, _Worker] = {}
+        self._places: list[Place] = []
+        self._workers: set[Worker] = set()
+        self._by_link: dict[Link, Worker] = {}
         self._links: set[Link] = set()
         self._streams = Streams(results)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -176,12 +125,14 @@ class Fleet:
         """
         try:
             self._made_folder = RunFolder.create()
-            self._server = await self._loop.create_unix_server(self._linked, self._folder.run_socket)
+            # In two steps: cancelled in the first, asyncio would forget that it listens.
+            self._server = await self._loop.create_unix_server(self._linked, self._folder.run_socket, start_serving=False)
+            await self._server.start_serving()
             for number in range(self._orders.compare_workers):
                 await self._launch(number, ingress=False)
             await self._all_ready()
             for number, sock in enumerate(listening):
-                place = _Place(sock, self._folder.counts(number))
+                place = Place(sock, self._folder.counts(number))
                 self._tally.include(place.slots.tally)
                 self._places.append(place)
                 await self._launch(number, ingress=True)
@@ -268,7 +219,7 @@ class Fleet:
             stdout=asyncio.subprocess.DEVNULL,
             pass_fds=kept,
         )
-        worker = _Worker(process, number, place, ingress=ingress, since_s=self._loop.time())
+        worker = Worker(process, number, place, ingress=ingress, since_s=self._loop.time())
         self._workers.add(worker)
         if ingress:
             self._streams.begin(number)
@@ -286,7 +237,7 @@ class Fleet:
                 raise SetupError(what, fix="look at the machine's load; run it again")
         return answer
 
-    async def _wait_for(self, worker: _Worker) -> None:
+    async def _wait_for(self, worker: Worker) -> None:
         await worker.process.wait()
         worker.exited = True
         self._ended_if_read(worker)
@@ -312,7 +263,7 @@ class Fleet:
         else:
             self._message(worker, decode_message(payload))
 
-    def _message(self, worker: _Worker, message: Message) -> None:
+    def _message(self, worker: Worker, message: Message) -> None:
         if isinstance(message, Serving):
             if not worker.ready.done():
                 worker.ready.set_result(message.address)
@@ -348,7 +299,7 @@ class Fleet:
             worker.ready.set_result("")
             self._tell_ingress(comparers)
 
-    def _failed(self, worker: _Worker, message: Failed) -> None:
+    def _failed(self, worker: Worker, message: Failed) -> None:
         kind = _KNOWN_ERRORS.get(message.exit_code, ShadowdiffError)
         worker.failure = kind(message.what, where=message.where, fix=message.fix)
         if not worker.ingress:
@@ -366,11 +317,11 @@ class Fleet:
             self._comparer_over(worker)
         self._ended_if_read(worker)
 
-    def _ended_if_read(self, worker: _Worker) -> None:
+    def _ended_if_read(self, worker: Worker) -> None:
         if worker.exited and (worker.over or worker.link is None):
             self._ended(worker)
 
-    def _ended(self, worker: _Worker) -> None:
+    def _ended(self, worker: Worker) -> None:
         """The process is gone and all that it sent was read."""
         if worker not in self._workers:
             return
@@ -388,12 +339,12 @@ class Fleet:
         if not self._stopping and (was_ready or self._started) and (worker.ingress or worker.failure is None):
             self._background(self._replace(worker))
 
-    def _ingress_over(self, worker: _Worker) -> None:
+    def _ingress_over(self, worker: Worker) -> None:
         in_hand, handed_on = self._places[worker.place].vacated()
         self._tally.shed(ShedReason.WORKER_LOST, in_hand)
         self._streams.sender_over(worker.number, handed_on)
 
-    def _comparer_over(self, worker: _Worker) -> None:
+    def _comparer_over(self, worker: Worker) -> None:
         """No result of it is under way any more."""
         worker.over = True
         if worker.counters is not None:
@@ -401,7 +352,7 @@ class Fleet:
         self._streams.comparer_over(worker.number)
         self._changed.set()
 
-    async def _replace(self, worker: _Worker) -> None:
+    async def _replace(self, worker: Worker) -> None:
         key = (worker.ingress, worker.place)
         short = self._loop.time() - worker.since_s < SHORT_LIFE_SECONDS
         times = self._short_lives[key] = self._short_lives.get(key, 0) + 1 if short else 0
@@ -418,20 +369,20 @@ class Fleet:
                 await asyncio.sleep(RESTART_SECONDS[-1])
 
     async def _watch(self) -> None:
-        """End what hangs, so that it is replaced."""
+        """End what hangs, so that it is replaced. While the run ends, comparison that hangs is an error instead: see `stop`."""
         before_s = self._loop.time()
         while True:
             await asyncio.sleep(WATCH_SECONDS)
             now_s = self._loop.time()
-            # Who could not be heard is not silent: where folding is behind, and where this process itself was held up.
-            deaf = self._results.waiting or now_s - before_s > 5 * WATCH_SECONDS
+            # Who could not be heard is not silent: where this process was held up, and where folding is behind.
+            deaf = now_s - before_s > 5 * WATCH_SECONDS
             before_s = now_s
             for worker in self._workers:
-                if deaf or worker.exited:
+                if deaf or worker.exited or (worker.link is not None and self._results.holds(worker.link)):
                     worker.heard_s = now_s
                 elif not worker.ready.done() and now_s - worker.since_s > START_SECONDS_MAX:
                     worker.kill()
-                elif not worker.ingress and now_s - worker.heard_s > COMPARE_STALL_SECONDS_MAX:
+                elif not worker.ingress and not self._stopping and now_s - worker.heard_s > COMPARE_STALL_SECONDS_MAX:
                     self._notice("comparison hangs in one of its processes, which is ended")
                     worker.kill()
                     worker.heard_s = now_s
@@ -455,7 +406,7 @@ class Fleet:
             if worker.ingress is ingress:
                 worker.kill()
 
-    def _greeted_comparers(self) -> list[_Worker]:
+    def _greeted_comparers(self) -> list[Worker]:
         return [worker for worker in self._workers if not worker.ingress and worker.link is not None and not worker.over]
 
     def _tell_ingress(self, message: Comparers | Mirror | Reload | Stop) -> None:

@@ -89,6 +89,7 @@ def proxy_options(settings: Settings) -> ProxyOptions:
         tls_key=settings.proxy.tls_key or "",
         forwarding=ForwardingOptions(via=settings.proxy.via, forwarded_for=settings.proxy.forwarded_for),
         dispatch=dispatch_options(settings.proxy),
+        clients_max=settings.proxy.clients_max,
     )
 
 

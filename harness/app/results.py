@@ -76,6 +76,10 @@ class Results:
         """Frames that wait to be folded."""
         return len(self._steps)
 
+    def holds(self, link: Link) -> bool:
+        """Whether a link is not read for now, as folding is behind."""
+        return link in self._held
+
     def take(self, link: Link, payload: bytes) -> None:
         """A frame of results; `link` is held where too many wait."""
         self._add(_Step(partial(self._fold_frame, payload), len(payload)))

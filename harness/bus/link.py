@@ -29,6 +29,7 @@ class Link(asyncio.Protocol):
         self._waiting: list[bytes] = []
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
+        self._closed = False
 
     @property
     def open(self) -> bool:
@@ -63,7 +64,8 @@ class Link(asyncio.Protocol):
             self._transport.resume_reading()
 
     def close(self) -> None:
-        """End the connection once what was sent is gone."""
+        """End the connection once what was sent is gone; one that is only being made ends when it is."""
+        self._closed = True
         self._flush()
         if self._transport is not None:
             self._transport.close()
@@ -80,12 +82,14 @@ class Link(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not isinstance: uvloop's transports are of no asyncio class.
         self._transport = cast("asyncio.Transport", transport)
+        if self._closed:
+            self._transport.abort()
 
     def data_received(self, data: bytes) -> None:
         try:
             for kind, payload in self._splitter.feed(data):
                 self._received(self, kind, payload)
-        except (ShadowdiffError, msgspec.MsgspecError):
+        except (ShadowdiffError, msgspec.MsgspecError, UnicodeDecodeError):  # msgspec leaves text that is no UTF-8 as it is
             assert self._transport is not None
             self._transport.abort()
 

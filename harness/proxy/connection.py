@@ -6,6 +6,7 @@ from typing import Protocol, cast
 
 from harness.core.labels import ErrorKind
 from harness.core.limits import STREAM_BUFFER_BYTES_MAX
+from harness.proxy.outbox import Outbox
 from harness.proxy.parsing import AnswerParser, AnswerReceiver
 from harness.proxy.plain import PlainAnswer
 from harness.proxy.wire import BrokenAnswer
@@ -39,9 +40,10 @@ class ConnectionUser(AnswerReceiver, Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """A keep-alive connection that carries one exchange after another."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lost: Callable[["UpstreamConnection"], None]) -> None:
-        """`lost` is told when the socket is closed."""
+    def __init__(self, loop: asyncio.AbstractEventLoop, lost: Callable[["UpstreamConnection"], None], outbox: Outbox | None = None) -> None:
+        """`lost` is told when the socket is closed. What is written leaves with the rest of `outbox`, at once without one."""
         self._lost = lost
+        self._outbox = outbox
         self._transport: asyncio.Transport | None = None
         self._parser = AnswerParser()
         self._loop = loop
@@ -107,7 +109,7 @@ class UpstreamConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not isinstance: uvloop's transports are of no asyncio class.
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = cast("asyncio.Transport", transport) if self._outbox is None else self._outbox.outlet(transport)
         self._transport.set_write_buffer_limits(high=STREAM_BUFFER_BYTES_MAX)
 
     def data_received(self, data: bytes) -> None:

@@ -8,7 +8,7 @@ import socket
 import struct
 from collections import deque
 from enum import StrEnum
-from typing import Protocol, cast
+from typing import Protocol
 
 import msgspec
 
@@ -22,13 +22,14 @@ from harness.core.limits import (
 )
 from harness.core.values import Headers
 from harness.proxy.forwarding import announced
+from harness.proxy.outbox import Outbox
 from harness.proxy.parsing import RequestParser
 from harness.proxy.plain import PlainRequest
 from harness.proxy.relay import Live, Relay
 from harness.proxy.wire import Refused, RequestHead
 
 LATE_SECONDS = 0.1
-"""How long a connection that was accepted just before the listener closed may take to begin with its first request."""
+"""How long an idle connection stays open when the server stops: a request that is on its way by then is answered."""
 LINGER_SECONDS = 2.0
 """How long input is thrown away after an answer that closes, so that a reset does not destroy the answer (RFC 9112 9.6)."""
 
@@ -67,6 +68,13 @@ class Clients:
         self._none = asyncio.Event()
         self._none.set()
         self._stopping = False
+        self._outbox: Outbox | None = None
+
+    def outlet(self, transport: asyncio.BaseTransport) -> asyncio.Transport:
+        """A client's transport, whose writes leave with those to the others."""
+        if self._outbox is None:
+            self._outbox = Outbox()
+        return self._outbox.outlet(transport)
 
     def __len__(self) -> int:
         return len(self._connections)
@@ -157,10 +165,9 @@ class ClientConnection(asyncio.Protocol):
         return bool(self._queue) or (self._parser.mid_message and not self._input_over)
 
     def stop(self) -> None:
-        """Take no further request than those already read; close when they are answered."""
+        """Take no further request than those on their way already; close when they are answered."""
         self._stopping = True
-        if not self.busy and self._phase is not _Phase.LINGER:
-            self._shut()
+        self._loop.call_later(LATE_SECONDS, self._shut_if_idle)
 
     def kill(self) -> None:
         """Close now; what is under way is counted as refused by the shutdown."""
@@ -170,7 +177,7 @@ class ClientConnection(asyncio.Protocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # Not isinstance: uvloop's transports are of no asyncio class.
-        self._transport = cast("asyncio.Transport", transport)
+        self._transport = self._clients.outlet(transport)
         self._tls = transport.get_extra_info("sslcontext") is not None
         self._transport.set_write_buffer_limits(high=STREAM_BUFFER_BYTES_MAX)
         self._clients.add(self)
@@ -299,6 +306,9 @@ class ClientConnection(asyncio.Protocol):
             return
         if relay.head is not None and relay.head.upgrade:
             self._read_on(self._parser.release())
+        if self._stopping and not self.busy:
+            self._shut()  # the answer had begun, and said that the connection stays, before the server stopped
+            return
         if self._queue or self.full or not self._reading or self._input_over or self._parser.mid_message:
             self._pump()
         else:
@@ -380,6 +390,10 @@ class ClientConnection(asyncio.Protocol):
         self._phase = _Phase.LINGER
         transport.write_eof()
         self._rearm()
+
+    def _shut_if_idle(self) -> None:
+        if not self.busy and self._phase not in {_Phase.LINGER, _Phase.CLOSING}:
+            self._shut()
 
     def _shut(self) -> None:
         """Close once what was written is gone, or the client stops taking it."""

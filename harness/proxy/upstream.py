@@ -20,6 +20,7 @@ from harness.proxy.address import HostRule, UpstreamAddress, tls_context
 from harness.proxy.call import AnswerReader, Call, CallsUnderWay
 from harness.proxy.capture import BodyCapture
 from harness.proxy.connection import UpstreamConnection
+from harness.proxy.outbox import Outbox
 from harness.proxy.plain import PlainAnswer, PlainRequest, field_lines, readdressed
 from harness.proxy.wire import AnswerHead, Framing
 
@@ -57,6 +58,7 @@ class UpstreamPool:
         self._connecting: set[asyncio.Task[None]] = set()
         self._tls = tls_context(target)
         self._unsent: list[Call] = []
+        self._outbox = Outbox()
         self._closed = False
 
     @property
@@ -209,7 +211,7 @@ class UpstreamPool:
 
     async def _open(self, call: Call) -> None:
         def protocol() -> UpstreamConnection:
-            return UpstreamConnection(self.loop, self._lost)
+            return UpstreamConnection(self.loop, self._lost, self._outbox)
 
         target = self._target
         server_name = (target.server_name or target.host) if self._tls is not None else None

@@ -1,6 +1,7 @@
 """Checks nodes against the types of the schema and gathers every problem. Knows no file and no layer of the configuration."""
 
 import math
+import re
 from typing import Final
 
 import msgspec
@@ -24,6 +25,8 @@ INVALID: Final = Invalid()
 _DIGITS_MAX: Final = 30
 """More digits than any key allows; longer numbers are cut to one that is too large anyway."""
 _NUMBER_MAX: Final = 1e30
+_DECIMAL: Final = re.compile(rf"-?[0-9]{{1,{_DIGITS_MAX}}}(\.[0-9]{{1,{_DIGITS_MAX}}})?")
+"""A number as an option or a variable of the environment has it, which are text."""
 _WORDS_TRUE: Final = frozenset({"true", "yes", "on", "1"})
 _WORDS_FALSE: Final = frozenset({"false", "no", "off", "0"})
 
@@ -221,6 +224,8 @@ def _float(node: Scalar, form: str) -> float:
         if not isinstance(read, int | float):
             raise _MismatchError("is not a number")
         number = float(read)
+    elif not node.typed and not form and _DECIMAL.fullmatch(node.text.strip()):
+        number = float(node.text)
     else:
         number = math.nan
     if not math.isfinite(number):

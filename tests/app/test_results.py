@@ -174,10 +174,12 @@ def test_who_is_faster_than_folding_is_held(by: str, monkeypatch: pytest.MonkeyP
             assert not rig.link.is_held()
             rig.take(frame(0, seq))
         assert rig.link.is_held()
+        assert rig.results.holds(rig.link)  # type: ignore[arg-type]
         rig.take(frame(0, most))
         assert rig.results.waiting == most + 1, "what was under way is taken all the same"
         rig.kept.open.set()
         await until(lambda: not rig.link.is_held())
+        assert not rig.results.holds(rig.link)  # type: ignore[arg-type]
         await rig.results.stop(10)
         assert rig.counts() == (most + 1, 0, 0)
 

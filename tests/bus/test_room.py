@@ -66,3 +66,15 @@ def test_one_endpoint_may_hold_half_and_bytes_count_like_trials() -> None:
     assert size.bytes == 500
     assert not size.admits("GET /b", 501)
     assert size.admits("GET /b", 500)
+
+
+def test_places_are_held_back_for_what_is_under_way() -> None:
+    room = FairRoom(20, 10**6, held_back=4)
+    number = 0
+    while room.admits(f"GET /{number}", 1):
+        room.enter(f"GET /{number}", 1)
+        number += 1
+    assert room.trials == 16
+    for late in range(4):
+        room.enter(f"GET /late{late}", 1)
+    assert room.trials == 20

@@ -147,6 +147,8 @@ def test_1_a_full_disk_costs_storage_and_nothing_else(tmp_path: Path) -> None:
         out, record = disk / "run", disk / "traffic.gor"
         async with served(out, "--record", str(record), candidate=SHADOWS["slow"], logs=tmp_path) as s:
             await compare_with_direct(s.stable.port, s.proxy.port, range(10))
+            while not record.stat().st_size:  # the file's head must be there: what is served is recorded a little later
+                await asyncio.sleep(0.01)
             fill(disk)
             await compare_with_direct(s.stable.port, s.proxy.port, range(10, 20))
             await asyncio.to_thread(s.proxy.until_compared, 140)

@@ -1,0 +1,61 @@
+"""A fleet's places count what a worker had in hand when it was lost, once, whoever comes after it."""
+
+import asyncio
+import socket
+import sys
+import tempfile
+from pathlib import Path
+
+from hypothesis import given
+from hypothesis import strategies as st
+
+from harness.app.members import Place, Worker
+from harness.core.labels import RefusedReason, ShedReason, SkipReason
+
+LIVES = st.lists(st.lists(st.sampled_from(["hand on", "shed", "skip", "refuse", "die with it"]), max_size=10), max_size=5)
+
+
+@given(lives=LIVES)
+def test_each_request_is_accounted_for_once_over_many_lives(lives: list[list[str]]) -> None:
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as sock:
+        place = Place(sock, Path(folder) / "counts")
+        tally = place.slots.tally
+        for requests in lives:
+            for fate in requests:
+                tally.entered()
+                if fate == "hand on":
+                    tally.handed_on()
+                elif fate == "shed":
+                    tally.shed(ShedReason.RATE)
+                elif fate == "skip":
+                    tally.skipped(SkipReason.WRITE)
+                elif fate == "refuse":
+                    tally.refused(RefusedReason.BAD_REQUEST)
+            place.slots.show(shadows=3, uncompared=2)
+            assert place.vacated() == (requests.count("die with it"), requests.count("hand on"))
+            assert place.vacated() == (0, 0), "told once"
+            assert (place.slots.shadows, place.slots.uncompared) == (0, 0)
+
+
+def test_an_outcome_too_many_is_not_hidden(tmp_path: Path) -> None:
+    with socket.socket() as sock:
+        place = Place(sock, tmp_path / "counts")
+        place.slots.tally.shed(ShedReason.RATE)
+        assert place.vacated() == (0, 0)
+        place.slots.tally.entered(3)
+        assert place.vacated() == (2, 0)
+
+
+def test_a_process_is_killed_once_and_one_that_has_ended_not_at_all() -> None:
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(100)")
+        worker = Worker(process, 0, 0, ingress=False, since_s=0.0)
+        worker.kill()
+        worker.kill()
+        assert await process.wait() == -9
+        ended = Worker(process, 0, 0, ingress=False, since_s=0.0)
+        ended.kill()
+        ended.exited = True
+        ended.kill()
+
+    asyncio.run(main())
