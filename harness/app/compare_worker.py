@@ -47,6 +47,8 @@ COUNTERS_SECONDS: Final = 0.25
 """How often the metrics so far are handed on, where they have changed."""
 ALIVE_SECONDS: Final = 5.0
 """After how long it says that it does not hang, where it has nothing else to say."""
+LINGER_SECONDS: Final = 0.005
+"""How long results wait for others to go with: each wake-up of supervisor and ingress worker costs more than a result."""
 _READ_BYTES: Final = 256 * 1024
 
 
@@ -77,6 +79,8 @@ class Comparer:
         self._told_s = monotonic_s()
         self._uncounted = False
         self._results: list[Result] = []
+        self._first_s = 0.0
+        """When the first of them was found."""
         self._bytes = 0
         self._undone: list[_Stream] = []
         self.told_to_stop = False
@@ -101,7 +105,8 @@ class Comparer:
                 return
         selector.register(self._listener, selectors.EVENT_READ)
         while True:
-            for key, _ in selector.select(COUNTERS_SECONDS):
+            events = selector.select(LINGER_SECONDS if self._results else COUNTERS_SECONDS)
+            for key, _ in events:
                 if key.fileobj is self._upward:
                     if not self._take_orders():
                         return
@@ -110,8 +115,10 @@ class Comparer:
                     selector.register(connection, selectors.EVENT_READ, _Stream(connection))
                 else:
                     self._read(key.data)
-            self._hand_on()
-            self._tell_done()
+            if not events or (self._results and self._monotonic_s() - self._first_s >= LINGER_SECONDS):
+                self._hand_on()
+            if not self._results:
+                self._tell_done()
             self._tell_counters()
 
     def _take_orders(self) -> bool:
@@ -157,6 +164,8 @@ class Comparer:
         differs = comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate
         forwarded = differs or self._forward_all or len(payload) <= BUS_TRIAL_FORWARDED_BYTES_MAX
         kept = payload if forwarded else b""
+        if not self._results:
+            self._first_s = self._monotonic_s()
         bets = encode_bets(bets_of(trial, comparison, self._secret))
         self._results.append(Result(stream.number, bets, comparison, kept))
         self._bytes += len(bets) + len(kept)

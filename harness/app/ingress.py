@@ -72,6 +72,10 @@ def proxy_options(settings: Settings) -> ProxyOptions:
     proxy = settings.proxy
     if proxy.ingress == "mitmproxy" and proxy.mitm_http3 and proxy.workers > 1:
         raise UsageError("HTTP/3 has one owner of its port", where="proxy.workers", fix="use one worker with mitm_http3")
+    if proxy.mitm_http3 and proxy.ingress != "mitmproxy":
+        raise UsageError("only mitmproxy speaks HTTP/3", where="proxy.mitm_http3", fix="choose the ingress mitmproxy, or leave it out")
+    if proxy.tls_key and not proxy.tls_cert:
+        raise UsageError("a key alone makes no TLS: clients would be served in plain text", where="proxy.tls_key", fix="give tls_cert too")
     assert settings.proxy.listen is not None
     host, port = parse_address(settings.proxy.listen)
     return ProxyOptions(

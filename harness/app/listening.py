@@ -23,8 +23,8 @@ def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
             sockets = [opened.enter_context(_listening(host, port, shared=True)) for _ in range(count)]
             opened.pop_all()
         return sockets
-    except OSError as error:
-        what = f"cannot listen: {error.strerror or error}"
+    except (OSError, UnicodeError) as error:  # a name that cannot be one raises UnicodeError
+        what = f"cannot listen: {error.strerror or error}" if isinstance(error, OSError) else "not the name of a host"
         raise SetupError(what, where=f"{host}:{port}", fix="choose another address, or free this one") from error
 
 

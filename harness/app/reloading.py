@@ -27,6 +27,7 @@ RELOADABLE: Final = (
     "tls_key",
 )
 """Keys of `proxy` that take effect on a reload. The certificate files are read again even where their names are the same."""
+_TLS: Final = ("tls_cert", "tls_key")
 
 
 class Change(msgspec.Struct, frozen=True, kw_only=True):
@@ -42,9 +43,12 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
 
 def change(present: Settings, new: Settings) -> Change:
     """Take over what may change."""
-    taken = {name: getattr(new.proxy, name) for name in RELOADABLE}
+    # Whether a port speaks TLS cannot change while it is open, and a worker that is replaced must not come up otherwise.
+    fixed = _TLS if (present.proxy.tls_cert is None) is not (new.proxy.tls_cert is None) else ()
+    reloadable = [name for name in RELOADABLE if name not in fixed]
+    taken = {name: getattr(new.proxy, name) for name in reloadable}
     changed = tuple(f"proxy.{name}" for name, value in taken.items() if value != getattr(present.proxy, name))
-    others = [name for name in ProxySettings.__struct_fields__ if name not in RELOADABLE]
+    others = [name for name in ProxySettings.__struct_fields__ if name not in reloadable]
     kept = [f"proxy.{name}" for name in others if getattr(new.proxy, name) != getattr(present.proxy, name)]
     kept += [name for name in Settings.__struct_fields__ if name != "proxy" and getattr(new, name) != getattr(present, name)]
     settings = msgspec.structs.replace(present, proxy=msgspec.structs.replace(present.proxy, **taken))

@@ -12,6 +12,7 @@ import msgspec
 from harness.bus.frames import Frame, FrameSplitter, framed
 from harness.bus.messages import ENCODER, Message
 from harness.core.errors import ShadowdiffError
+from harness.core.limits import BUS_BURST_BYTES_MAX
 
 
 class Link(asyncio.Protocol):
@@ -27,6 +28,7 @@ class Link(asyncio.Protocol):
         self._transport: asyncio.Transport | None = None
         self._splitter = FrameSplitter()
         self._waiting: list[bytes] = []
+        self._waiting_bytes = 0
         self._loop = asyncio.get_running_loop()
         self._over = asyncio.Event()
         self._closed = False
@@ -45,13 +47,23 @@ class Link(asyncio.Protocol):
         """Send a message; nothing happens where the connection is over."""
         self.send_frame(Frame.MESSAGE, ENCODER.encode(message))
 
-    def send_frame(self, kind: Frame, payload: bytes) -> None:
-        """Send a frame, together with all that are sent in the same turn of the loop."""
+    def send_frame(self, kind: Frame, payload: bytes, *, within_s: float = 0.0) -> None:
+        """Send a frame, together with all that are sent in the same turn of the loop, or `within_s` seconds.
+
+        A pause makes one wake-up of the other end out of many, where nobody waits for the frame.
+        """
         if not self.open:
             return
         if not self._waiting:
-            self._loop.call_soon(self._flush)
+            self._waiting_bytes = 0
+            if within_s:
+                self._loop.call_later(within_s, self._flush)
+            else:
+                self._loop.call_soon(self._flush)
         self._waiting.append(framed(kind, payload))
+        self._waiting_bytes += len(payload)
+        if self._waiting_bytes >= BUS_BURST_BYTES_MAX:
+            self._flush()
 
     def hold(self) -> None:
         """Read nothing for a while."""

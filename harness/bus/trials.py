@@ -20,6 +20,8 @@ from harness.core.limits import BUS_FRAME_BYTES_MAX, SEQUENCER_WINDOW_MAX, SHADO
 from harness.core.outcomes import Tally
 from harness.core.values import Trial
 
+BURST_SECONDS: Final = 0.003
+"""Trials are handed over in bursts: comparison is in no hurry, and each wake-up of its process costs the live path."""
 NOBODY: Final = -1
 """Stands for the compare worker of a trial for which there was none."""
 CONNECT_AGAIN_SECONDS: Final = 0.5
@@ -115,7 +117,7 @@ class TrialBus:
         self._room.enter(handed.endpoint, handed.size)
         self._idle.clear()
         assert comparer.link is not None
-        comparer.link.send_frame(Frame.TRIAL, payload)
+        comparer.link.send_frame(Frame.TRIAL, payload, within_s=BURST_SECONDS)
 
     async def stop(self, grace_s: float) -> None:
         """Wait until all is done, for at most `grace_s` seconds; what is left is lost, and the connections are closed."""

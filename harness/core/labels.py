@@ -164,7 +164,7 @@ class ErrorKind(StrEnum):
     GARBAGE = "garbage"
     """The bytes received are not HTTP."""
     TOO_LARGE = "too_large"
-    """The answer's head is larger than the bound."""
+    """The answer's head is larger than the bound, or a shadow's body is so in comparison with stable's."""
     TLS = "tls"
     """The TLS handshake or verification failed."""
 

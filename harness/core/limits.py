@@ -29,6 +29,8 @@ PIPELINED_REQUESTS_MAX: Final = 32
 """Requests read ahead on one client connection before reading pauses."""
 SHADOW_BYTES_IN_FLIGHT_MAX: Final = 256 * 1024 * 1024
 """Captured body bytes held by shadow trials under way; further trials are shed before sending."""
+SHADOW_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
+"""How much longer than twice stable's answer a shadow's may be; one that goes on is given up, so that it cannot hold up clients."""
 LIVE_CAPTURE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Captured body bytes held by all live exchanges under way; beyond it an exchange is relayed without being captured."""
 INTERIM_ANSWERS_MAX: Final = 16
@@ -89,6 +91,8 @@ BUS_TRIALS_MAX: Final = 2048
 """Trials of an ingress worker that wait for comparison, or are being compared."""
 BUS_BYTES_MAX: Final = 128 * 1024 * 1024
 """Body bytes of the same."""
+BUS_BURST_BYTES_MAX: Final = 128 * 1024
+"""What may wait on a link for more to be sent with it."""
 BUS_RESULTS_PER_FRAME_MAX: Final = 64
 """Results that a compare worker hands on at once."""
 BUS_RESULTS_BYTES_MAX: Final = 1024 * 1024

@@ -18,6 +18,7 @@ from harness.core.limits import (
     CAPTURE_BODY_BYTES_MAX,
     ENDPOINTS_MAX,
     OTHER_ENDPOINT,
+    SHADOW_ANSWER_BYTES_MAX,
     SHADOW_BYTES_IN_FLIGHT_MAX,
     SHADOW_TRIALS_IN_FLIGHT_MAX,
     WARM_UP_REQUESTS,
@@ -367,6 +368,7 @@ class _ShadowTrial:
     """A trial whose shadows are under way."""
 
     __slots__ = (
+        "_answer_bytes_max",
         "_calls",
         "_done",
         "_endpoint",
@@ -408,6 +410,8 @@ class _ShadowTrial:
         self._warm_up = warm_up
         self._done = done
         self._calls: list[tuple[Call, _Lane, int]] = []
+        response = stable.exchange.response
+        self._answer_bytes_max = SHADOW_ANSWER_BYTES_MAX + 2 * (0 if response is None else response.body.size)
         self.held_bytes = held_bytes
         self.arms: dict[Role, Arm] = {}
 
@@ -424,7 +428,7 @@ class _ShadowTrial:
                 self._done(self)
 
         try:
-            call = lane.pool.submit(self._request, answered, extra=_GUARD, plain=plain)
+            call = lane.pool.submit(self._request, answered, extra=_GUARD, plain=plain, answer_bytes_max=self._answer_bytes_max)
         except Exception:
             if breaker is not None:
                 breaker.give_up(ticket)

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from harness.core.clock import Clock
 from harness.core.http import SAFE_METHODS
 from harness.core.labels import ErrorKind
-from harness.core.limits import UPSTREAM_IDLE_CONNECTIONS_MAX
+from harness.core.limits import STREAM_BUFFER_BYTES_MAX, UPSTREAM_IDLE_CONNECTIONS_MAX
 from harness.core.values import Body, Exchange, Headers, Request, Response, TransportError
 from harness.proxy import wire
 from harness.proxy.address import HostRule, UpstreamAddress, tls_context
@@ -104,13 +104,22 @@ class UpstreamPool:
         self._launch(call, None if fresh else self._take(IDLE_SECONDS_MAX if safe and bodiless else IDLE_SECONDS_MAX_UNSAFE))
         return call
 
-    def submit(self, request: Request, done: Callable[[Exchange], None], *, extra: Headers = (), plain: PlainRequest | None = None) -> Call:
+    def submit(
+        self,
+        request: Request,
+        done: Callable[[Exchange], None],
+        *,
+        extra: Headers = (),
+        plain: PlainRequest | None = None,
+        answer_bytes_max: int | None = None,
+    ) -> Call:
         """Send a whole request and hand the exchange to `done`, once, later, whatever happens. Raises UnsendableRequestError.
 
         It goes out after all that the event loop has in hand now: what clients wait for comes first, and a target that is woken
         once for several requests is cheaper for both sides than one that is woken for each.
         `extra` headers are put at the end. Interim answers are skipped, an Expect header is not sent.
         `plain` is the same request as it was read from a client, where it was plain: checked then, and all but written.
+        An answer whose body is longer than `answer_bytes_max` is given up, as TOO_LARGE.
         """
         if plain is None:
             wire.checked_request(request.method, request.target, request.headers)
@@ -119,7 +128,7 @@ class UpstreamPool:
             raw, headers = self.addressed(plain)
             head = b"".join((raw[:-2], field_lines(extra), b"\r\n", plain.body))
             sent = Request(request.method, self.target_for(request.target), (*headers, *extra), request.body, request.host)
-        reader = _Collector(self.clock, sent, done)
+        reader = _Collector(self, sent, done, answer_bytes_max)
         reader.call = call = Call(self, request.method, head, reader, total=True, retryable=request.method in SAFE_METHODS)
         call.finish()
         if not self._unsent:
@@ -265,10 +274,12 @@ class UpstreamPool:
 class _Collector:
     """Reads a whole answer into an Exchange."""
 
-    __slots__ = ("_body", "_clock", "_done", "_first_byte_ns", "_head", "_sent", "call")
+    __slots__ = ("_body", "_bytes_max", "_clock", "_done", "_first_byte_ns", "_head", "_loop", "_sent", "call")
 
-    def __init__(self, clock: Clock, sent: Request, done: Callable[[Exchange], None]) -> None:
-        self._clock = clock
+    def __init__(self, pool: UpstreamPool, sent: Request, done: Callable[[Exchange], None], bytes_max: int | None) -> None:
+        self._loop = pool.loop
+        self._clock = pool.clock
+        self._bytes_max = bytes_max
         self._sent = sent
         self._done: Callable[[Exchange], None] | None = done
         self._body: BodyCapture | None = None
@@ -290,8 +301,12 @@ class _Collector:
         self._first_byte_ns = self._clock.monotonic_ns()
 
     def answer_body(self, data: bytes) -> None:
-        assert self._body is not None
-        self._body.add(data)
+        body, call = self._body, self.call
+        assert body is not None
+        assert call is not None
+        body.add(data)
+        if self._bytes_max is not None and body.size > self._bytes_max:
+            call.fail(ErrorKind.TOO_LARGE, f"the answer's body is longer than {self._bytes_max} bytes")
 
     def answer_end(self, trailers: Headers) -> None:
         head, body = self._head, self._body
@@ -304,7 +319,11 @@ class _Collector:
         self._finish(None, error, self._clock.monotonic_ns())
 
     def answer_read(self) -> None:
-        """Nothing to pass on."""
+        """A long answer is read one piece in each turn of the loop: uvloop would read on for as long as there is more, megabytes a turn."""
+        call = self.call
+        if call is not None and self._body is not None and self._body.size > STREAM_BUFFER_BYTES_MAX:
+            call.pause()
+            self._loop.call_soon(call.resume)
 
     def answer_switched(self, rest: bytes) -> None:
         """Cannot happen: a buffered exchange does not ask for a switch."""
@@ -322,7 +341,8 @@ class _Collector:
         call, done = self.call, self._done
         assert call is not None
         assert done is not None
-        self.call = self._done = None  # what holds the call holds nothing more through it, and no collector of cycles is needed
+        # What holds the call holds nothing more through it: a connection that was given up is freed by the collector of cycles, late.
+        self.call = self._done = self._body = None
         done(
             Exchange(
                 request=self._sent,

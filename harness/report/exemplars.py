@@ -118,7 +118,7 @@ _ERROR_WORDS = {
     ErrorKind.TIMEOUT: "did not answer in time",
     ErrorKind.RESET: "closed the connection before the answer was complete",
     ErrorKind.GARBAGE: "sent bytes that are not HTTP",
-    ErrorKind.TOO_LARGE: "sent an answer with a head beyond the bound",
+    ErrorKind.TOO_LARGE: "sent an answer beyond the bound",
     ErrorKind.TLS: "failed the TLS handshake",
 }
 

@@ -112,3 +112,10 @@ def test_mitmproxy_is_imported_where_it_is_chosen() -> None:
 def test_http3_has_one_owner() -> None:
     with pytest.raises(UsageError, match="one owner"):
         proxy_options(made(ingress="mitmproxy", mitm_http3=True, workers=2))
+
+
+def test_options_that_would_do_nothing_are_refused() -> None:
+    with pytest.raises(UsageError, match="a key alone makes no TLS"):
+        proxy_options(made(tls_key="k.pem"))
+    with pytest.raises(UsageError, match="only mitmproxy speaks HTTP/3"):
+        proxy_options(made(mitm_http3=True))

@@ -78,3 +78,10 @@ def test_where_one_of_several_cannot_be_had_none_is_left(monkeypatch: pytest.Mon
     with pytest.raises(SetupError, match="Too many open files"):
         listening_sockets("127.0.0.1", 0, 3)
     assert [sock.fileno() for sock in opened] == [-1, -1, -1]
+
+
+@pytest.mark.parametrize("host", ["a..b", "x" * 64 + ".example"])
+def test_what_is_no_name_of_a_host_is_refused_in_words(host: str) -> None:
+    with pytest.raises(SetupError, match="not the name of a host") as caught:
+        listening_sockets(host, 0, 1)
+    assert caught.value.where == f"{host}:0"

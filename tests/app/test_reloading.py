@@ -21,8 +21,9 @@ def test_nothing_new_changes_nothing() -> None:
 
 @pytest.mark.parametrize("name", RELOADABLE)
 def test_what_may_change_is_taken_over(name: str) -> None:
-    new = changed(**{name: "of another value"})
-    found = change(PRESENT, new)
+    present = changed(tls_cert="old.pem", tls_key="old.key")
+    new = msgspec.structs.replace(present, proxy=msgspec.structs.replace(present.proxy, **{name: "of another value"}))
+    found = change(present, new)
     assert found.settings == new
     assert (found.changed, found.kept) == ((f"proxy.{name}",), ())
 
@@ -38,6 +39,15 @@ def test_what_belongs_to_the_run_stays_and_is_named() -> None:
     assert found.settings == changed(sample=5.0)
     assert found.changed == ("proxy.sample",)
     assert found.kept == ("proxy.listen", "proxy.workers", "targets", "rules", "store")
+
+
+@pytest.mark.parametrize("there", [True, False])
+def test_an_open_port_does_not_begin_or_cease_to_speak_tls(there: bool) -> None:
+    plain, tls = changed(sample=5.0), changed(sample=5.0, tls_cert="a.pem", tls_key="a.key")
+    present, new = (tls, plain) if there else (plain, tls)
+    found = change(present, new)
+    assert found.settings == present
+    assert (found.changed, found.kept) == ((), ("proxy.tls_cert", "proxy.tls_key"))
 
 
 def test_every_reloadable_key_is_one() -> None:

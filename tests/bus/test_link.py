@@ -134,6 +134,7 @@ def refuse(payload: bytes) -> None:
 GARBAGE: dict[str, tuple[bytes, Callable[[bytes], None]]] = {
     "no frame": (b"\xff" * 20, lambda payload: None),
     "no message": (framed(Frame.MESSAGE, b"\xc1"), lambda payload: decode_message(payload) and None),
+    "no text": (framed(Frame.MESSAGE, b"\x93\xa5\xff\xff\xff\xff\xff\x01\xc3"), lambda payload: decode_message(payload) and None),
     "refused": (framed(Frame.MESSAGE, b"abc"), refuse),
 }
 

@@ -14,6 +14,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from collections.abc import AsyncIterator, Iterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -24,13 +25,13 @@ import pytest
 from harness.bus.frames import Frame, framed
 from harness.bus.messages import ENCODER, Hello
 from tests.e2e.live import Proxy, proxy, report_of
+from tests.e2e.targets import SECOND
 from tests.e2e.wayward import BROKEN_OFF, FAULTS, ODD_ANSWERS, PATHS, Wayward, answer_to, end_to_end, truthful
-from tests.e2e.workers import alive, counted, left_behind, processes, until, workers
+from tests.e2e.workers import WAIT_S, alive, counted, left_behind, processes, until, workers
 from tests.proxy.rig import Upstream
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")]
 
-ENVIRONMENT = {"SHADOWDIFF_PROXY_SHADOW_TIMEOUT_S": "250ms"}
 REQUESTS_PER_STEP = 24
 CLIENTS = 12
 ROLES = ("candidate", "secondary")
@@ -233,7 +234,7 @@ def test_clients_get_the_answers_of_stable_and_everything_is_counted(name: str, 
             ports = {"stable": stable.port, **{role: target.port for role, target in wayward.items()}}
             targets = [word for role, port in ports.items() for word in (f"--{role}", f"http://127.0.0.1:{port}")]
             options = [*targets, *case.options, "--record", str(tmp_path / "traffic.gor")]
-            environment = {**ENVIRONMENT, "TMPDIR": str(tmp)}
+            environment = {**SECOND, "TMPDIR": str(tmp)}
             with proxy(out, *options, environment=environment) as running:
                 family: set[int] = set()
                 with Saboteur(running, tmp, random.Random(case.seed)) as saboteur:
@@ -269,8 +270,9 @@ def test_clients_get_the_answers_of_stable_and_everything_is_counted(name: str, 
 
 async def compared_again(running: Proxy, clients: Load) -> None:
     """When all trouble is over, requests are compared again."""
-    before = (await asyncio.to_thread(running.verdict))["requests"]
+    before, deadline = (await asyncio.to_thread(running.verdict))["requests"], time.monotonic() + WAIT_S
     while (await asyncio.to_thread(running.verdict))["requests"] < before + 50:
+        assert time.monotonic() < deadline, f"nothing is compared any more\n{running.stderr[-2000:]}"
         await clients.answered_more(1)
 
 
@@ -284,7 +286,6 @@ def accounted(case: Case, out: Path, clients: Load, stable: Upstream, wayward: d
     assert totals["refused"] == {}
     assert totals["skipped"] == {"write": clients.writes}
     assert set(totals["shed"]) <= {"breaker", "in_flight", "queue_full", "worker_lost"}
-    assert totals["shed"].get("fault", 0) == 0
     assert report["verdict"] != "pass"
     assert killed == DEEDS.count("kill")
     for role, target in wayward.items():
@@ -295,7 +296,7 @@ def accounted(case: Case, out: Path, clients: Load, stable: Upstream, wayward: d
                 assert set(target.met) == {*FAULTS, "well"}
         else:
             assert set(target.met) == {"well"}
-            assert report["errors"].get(role, 0) == 0
+            assert role != "candidate" or report["verdict"] != "fail", "a secondary in trouble is no fault of the candidate's"
 
 
 @pytest.mark.skipif(shutil.which("wrk") is None, reason="wrk is not installed")
@@ -309,7 +310,7 @@ def test_wrk_sees_no_error(seed: int, tmp: Path, tmp_path: Path) -> None:
             ports = {"stable": stable.port, "secondary": secondary.port, "candidate": candidate.port}
             targets = [word for role, port in ports.items() for word in (f"--{role}", f"http://127.0.0.1:{port}")]
             options = [*targets, "--workers", "2", NEVER_LEFT_ALONE]
-            with proxy(tmp_path / "run", *options, environment={**ENVIRONMENT, "TMPDIR": str(tmp)}) as running:
+            with proxy(tmp_path / "run", *options, environment={**SECOND, "TMPDIR": str(tmp)}) as running:
                 with Saboteur(running, tmp, random.Random(seed)) as saboteur:
                     url = f"http://127.0.0.1:{running.port}/plain?n=wrk"
                     command = ["wrk", "--threads", "1", "--connections", str(connections), "--duration", "3s", "--timeout", "30s", url]

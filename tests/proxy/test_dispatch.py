@@ -47,6 +47,25 @@ def test_a_mirrored_request_is_never_mirrored_again() -> None:
     run(main())
 
 
+def test_a_shadow_that_answers_much_more_than_stable_is_given_up_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.proxy.dispatch.SHADOW_ANSWER_BYTES_MAX", 1000)
+
+    async def main() -> None:
+        body = ok(b"x" * 500)
+        async with rig(answers(body), secondary=answers(ok(b"x" * 2000)), candidate=answers(ok(b"x" * 2_000_001))) as r:
+            await r.talk(get("/"))
+            await r.settled()
+            (trial,) = r.trials
+            assert trial.secondary is not None
+            assert trial.secondary.exchange.response is not None
+            assert trial.candidate is not None
+            assert trial.candidate.exchange.error is not None
+            assert trial.candidate.exchange.error.kind is ErrorKind.TOO_LARGE
+            assert r.tally.totals().compared == 1
+
+    run(main())
+
+
 def test_without_shadows_nothing_is_compared() -> None:
     async def main() -> None:
         async with rig(mirror=False) as r:

@@ -10,6 +10,7 @@ import pytest
 
 from harness.core.errors import SetupError
 from harness.core.outcomes import Tally
+from harness.proxy import ingress as module
 from harness.proxy.dispatch import Naming, Sink
 from harness.proxy.forwarding import ForwardingOptions
 from harness.proxy.server import ProxyOptions, ProxyServer
@@ -159,6 +160,54 @@ def test_stopping_answers_what_was_accepted_and_closes_idle_connections(loop: st
             assert r.tally.under_way == 0
 
     release = asyncio.Event()
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_stopping_does_not_wait_for_a_connection_whose_answer_had_begun_before(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATE_SECONDS", 0.0)
+
+    async def stable(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\na")
+        await until(release.is_set)
+        writer.write(b"b")
+
+    async def main() -> None:
+        async with rig(stable, mirror=False) as r:
+            reader, writer = await asyncio.open_connection("127.0.0.1", r.proxy.port)
+            writer.write(get("/"))
+            begun = await reader.readuntil(b"\r\n\r\na")
+            stopping = asyncio.ensure_future(r.proxy.stop(1000.0))
+            await until(lambda: r.proxy._clients._stopping)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            release.set()
+            assert read_answers(begun + await reader.read(), "GET")[0].body == b"ab"
+            await stopping
+            writer.close()
+
+    release = asyncio.Event()
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_request_on_its_way_over_an_idle_connection_is_answered_when_the_server_stops(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "LATE_SECONDS", 20.0)
+
+    async def main() -> None:
+        async with rig(mirror=False) as r:
+            streams = [await asyncio.open_connection("127.0.0.1", r.proxy.port) for _ in range(8)]
+            await until(lambda: r.proxy.connections == len(streams))
+            stopping = asyncio.ensure_future(r.proxy.stop(10.0))
+            await until(lambda: r.proxy._clients._stopping)
+            for _, writer in streams:
+                writer.write(get("/"))
+            for reader, writer in streams:
+                (answer,) = read_answers(await reader.read(), "GET")
+                assert (answer.status, answer.header(b"connection")) == (200, b"close")
+                writer.close()
+            await stopping
+
     run(main(), loop)
 
 

@@ -2,10 +2,12 @@
 
 import asyncio
 import contextlib
+import gc
 import hashlib
 import shutil
 import ssl
 import subprocess
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -19,6 +21,8 @@ from harness.core.limits import CAPTURE_BODY_BYTES_MAX
 from harness.core.values import Exchange, Request, body_of
 from harness.proxy import upstream as upstream_module
 from harness.proxy.address import HostRule, parse_address
+from harness.proxy.capture import BodyCapture
+from harness.proxy.connection import UpstreamConnection
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import UnsendableRequestError
 from tests.proxy.rig import LOOPS, Behaviour, Seen, SystemClock, Upstream, answers, hang, ok, reset, run, slowly, until
@@ -161,6 +165,58 @@ def test_a_large_body_is_kept_in_part_with_size_and_digest_of_the_whole() -> Non
         assert (len(kept.data), kept.size, kept.digest) == (CAPTURE_BODY_BYTES_MAX, len(body), hashlib.sha256(body).hexdigest())
 
     with_pool(answers(ok(body)), test)
+
+
+async def endless(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+    """An answer that never ends, as fast as it is taken."""
+    writer.write(b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n")
+    while True:
+        writer.write(b"10000\r\n" + bytes(0x10000) + b"\r\n")
+        await writer.drain()
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_answer_beyond_its_bound_is_given_up_and_nothing_of_it_is_kept(loop: str) -> None:
+    async def test(pool: UpstreamPool, _: Upstream) -> None:
+        done: list[Exchange] = []
+        pool.submit(GET, done.append, answer_bytes_max=1_000_000)
+        await until(lambda: bool(done))
+        assert (kind(done[0]), done[0].response) == (ErrorKind.TOO_LARGE, None)
+        assert not [one for one in gc.get_objects() if isinstance(one, BodyCapture) and one.size]
+
+    gc.collect()
+    gc.disable()  # what only a collection of cycles would free is held for as long as the process pleases
+    try:
+        with_pool(endless, test, loop, exchange_timeout_s=1000.0)
+    finally:
+        gc.enable()
+
+
+def test_a_long_answer_lets_others_have_their_turn() -> None:
+    async def test(pool: UpstreamPool, _: Upstream) -> None:
+        turns = 0
+
+        def turn() -> None:
+            nonlocal turns
+            turns += 1
+            asyncio.get_running_loop().call_soon(turn)
+
+        done: list[Exchange] = []
+        pool.submit(GET, done.append, answer_bytes_max=8_000_000)
+        sizes: list[int] = []
+        read = UpstreamConnection.data_received
+
+        def counted(self: UpstreamConnection, data: bytes) -> None:
+            sizes.append(turns)
+            read(self, data)
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(UpstreamConnection, "data_received", counted)
+            turn()
+            await until(lambda: bool(done))
+        assert max(Counter(sizes).values()) <= 2, "reads of one turn of the loop"
+
+    with_pool(endless, test, "uvloop", exchange_timeout_s=1000.0)
 
 
 @pytest.mark.parametrize("loop", LOOPS)
