@@ -64,6 +64,7 @@ class TrialBus:
         self._next_seq = 0
         self._idle = asyncio.Event()
         self._idle.set()
+        self._stopping = False
 
     @property
     def waiting(self) -> int:
@@ -76,7 +77,12 @@ class TrialBus:
         return sum(comparer.link is not None for comparer in self._comparers.values())
 
     def use(self, sockets: Iterable[tuple[int, str]]) -> None:
-        """Connect to the compare workers that are new. One that is gone is noticed by its connection."""
+        """Connect to the compare workers that are new. One that is gone is noticed by its connection.
+
+        One that comes while this end stops is not connected to: nothing would close that connection in order.
+        """
+        if self._stopping:
+            return
         there = dict(sockets)
         self._tried &= there.keys()
         for number, path in there.items():
@@ -121,6 +127,7 @@ class TrialBus:
 
     async def stop(self, grace_s: float) -> None:
         """Wait until all is done, for at most `grace_s` seconds; what is left is lost, and the connections are closed."""
+        self._stopping = True
         for task in list(self._connecting):
             task.cancel()
         links = [comparer.link for comparer in self._comparers.values() if comparer.link is not None]

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections.abc import Callable
-from typing import Protocol, cast
+from typing import Final, Protocol, cast
 
 from harness.core.labels import ErrorKind
 from harness.core.limits import STREAM_BUFFER_BYTES_MAX
@@ -10,6 +10,9 @@ from harness.proxy.outbox import Outbox
 from harness.proxy.parsing import AnswerParser, AnswerReceiver
 from harness.proxy.plain import PlainAnswer
 from harness.proxy.wire import BrokenAnswer
+
+READ_BYTES_PER_TURN: Final = 64 * 1024
+"""A read of so much ends a connection's turn: there is probably more, and others wait."""
 
 
 class ConnectionUser(AnswerReceiver, Protocol):
@@ -51,6 +54,8 @@ class UpstreamConnection(asyncio.Protocol):
         self._full = False
         self._raw = False
         self._reading = True
+        self._paused = False
+        self._resting = False
         self._closed: asyncio.Future[None] = loop.create_future()
         self.answered = False
         """Whether any byte of the present exchange's answer has come."""
@@ -86,16 +91,13 @@ class UpstreamConnection(asyncio.Protocol):
 
     def pause(self) -> None:
         """Stop reading, because the answer's reader is slower."""
-        if self._reading and self._transport is not None and not self._transport.is_closing():
-            self._transport.pause_reading()
-            self._reading = False
+        self._paused = True
+        self._regulate()
 
     def resume(self) -> None:
         """Read again."""
-        if not self._reading and self._transport is not None:
-            self._reading = True
-            if not self._transport.is_closing():
-                self._transport.resume_reading()
+        self._paused = False
+        self._regulate()
 
     def abort(self) -> None:
         """Close at once; the user hears nothing more."""
@@ -137,6 +139,8 @@ class UpstreamConnection(asyncio.Protocol):
             user.connection_switched(rest)
         else:
             user.connection_read()
+            if len(data) >= READ_BYTES_PER_TURN:
+                self._rest()
 
     def eof_received(self) -> bool:
         self._end_of_input("the connection was closed before the answer was complete", clean=True)
@@ -158,6 +162,27 @@ class UpstreamConnection(asyncio.Protocol):
         self._full = False
         if self._user is not None:
             self._user.connection_drained()
+
+    def _rest(self) -> None:
+        """Read no more in this turn of the loop: while there is more uvloop reads on, megabytes a turn, and everybody else waits."""
+        if not self._resting:
+            self._resting = True
+            self._loop.call_soon(self._rested)
+            self._regulate()
+
+    def _rested(self) -> None:
+        self._resting = False
+        self._regulate()
+
+    def _regulate(self) -> None:
+        want = not self._paused and not self._resting
+        if want is self._reading or self._transport is None or self._transport.is_closing():
+            return
+        self._reading = want
+        if want:
+            self._transport.resume_reading()
+        else:
+            self._transport.pause_reading()
 
     def _end_of_input(self, message: str, *, clean: bool) -> None:
         user = self._user

@@ -6,7 +6,10 @@ written to one connection in a turn also leaves in one piece. Knows nothing of H
 """
 
 import asyncio
-from typing import cast
+from typing import Final, cast
+
+WRITE_AT_ONCE_BYTES: Final = 32 * 1024
+"""So large a piece does not wait: nothing is won by it, and whoever writes must hear in time that its reader is slower."""
 
 
 class Outbox:
@@ -50,6 +53,8 @@ class _Outlet:
         if not self._unsent:
             self._outbox.add(self)
         self._unsent.append(data)
+        if len(data) >= WRITE_AT_ONCE_BYTES:
+            self.flush()
 
     def flush(self) -> None:
         unsent = self._unsent

@@ -13,7 +13,7 @@ from collections.abc import Callable
 from harness.core.clock import Clock
 from harness.core.http import SAFE_METHODS
 from harness.core.labels import ErrorKind
-from harness.core.limits import STREAM_BUFFER_BYTES_MAX, UPSTREAM_IDLE_CONNECTIONS_MAX
+from harness.core.limits import UPSTREAM_IDLE_CONNECTIONS_MAX
 from harness.core.values import Body, Exchange, Headers, Request, Response, TransportError
 from harness.proxy import wire
 from harness.proxy.address import HostRule, UpstreamAddress, tls_context
@@ -128,7 +128,7 @@ class UpstreamPool:
             raw, headers = self.addressed(plain)
             head = b"".join((raw[:-2], field_lines(extra), b"\r\n", plain.body))
             sent = Request(request.method, self.target_for(request.target), (*headers, *extra), request.body, request.host)
-        reader = _Collector(self, sent, done, answer_bytes_max)
+        reader = _Collector(self.clock, sent, done, answer_bytes_max)
         reader.call = call = Call(self, request.method, head, reader, total=True, retryable=request.method in SAFE_METHODS)
         call.finish()
         if not self._unsent:
@@ -274,11 +274,10 @@ class UpstreamPool:
 class _Collector:
     """Reads a whole answer into an Exchange."""
 
-    __slots__ = ("_body", "_bytes_max", "_clock", "_done", "_first_byte_ns", "_head", "_loop", "_sent", "call")
+    __slots__ = ("_body", "_bytes_max", "_clock", "_done", "_first_byte_ns", "_head", "_sent", "call")
 
-    def __init__(self, pool: UpstreamPool, sent: Request, done: Callable[[Exchange], None], bytes_max: int | None) -> None:
-        self._loop = pool.loop
-        self._clock = pool.clock
+    def __init__(self, clock: Clock, sent: Request, done: Callable[[Exchange], None], bytes_max: int | None) -> None:
+        self._clock = clock
         self._bytes_max = bytes_max
         self._sent = sent
         self._done: Callable[[Exchange], None] | None = done
@@ -319,11 +318,7 @@ class _Collector:
         self._finish(None, error, self._clock.monotonic_ns())
 
     def answer_read(self) -> None:
-        """A long answer is read one piece in each turn of the loop: uvloop would read on for as long as there is more, megabytes a turn."""
-        call = self.call
-        if call is not None and self._body is not None and self._body.size > STREAM_BUFFER_BYTES_MAX:
-            call.pause()
-            self._loop.call_soon(call.resume)
+        """Nothing to pass on."""
 
     def answer_switched(self, rest: bytes) -> None:
         """Cannot happen: a buffered exchange does not ask for a switch."""

@@ -2,9 +2,11 @@
 
 import io
 import threading
+import time
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.app.captures import load
@@ -16,9 +18,16 @@ from harness.core.limits import RECORD_QUEUE_MAX
 from harness.core.redact import Redactor
 from harness.core.values import Exchange, Response, TransportError, body_of
 from harness.settings.schema import RedactSettings
-from tests.app.support import exchange, get
+from tests.app import support
+from tests.app.support import get
 
 GRACE_S = 20.0
+
+
+def exchange(target: str, data: bytes) -> Exchange:
+    """An answer to a request that was sent just now."""
+    now_ns = time.monotonic_ns()
+    return msgspec.structs.replace(support.exchange(target, data), started_ns=now_ns, first_byte_ns=now_ns, ended_ns=now_ns)
 
 
 def started(path: Path) -> Recorder:
@@ -33,7 +42,8 @@ def test_what_was_exchanged_can_be_replayed_without_its_secrets(tmp_path: Path) 
     secret = "Bearer abcdefghijklmnopqrstuvwxyz0123456789"
     for number in range(5):
         recorder.take(get(f"/items/{number}", (("Authorization", secret),)), exchange(f"/items/{number}", b'{"price":10}'))
-    unanswered = Exchange(request=get("/late"), error=TransportError(ErrorKind.TIMEOUT))
+    now_ns = time.monotonic_ns()
+    unanswered = Exchange(request=get("/late"), error=TransportError(ErrorKind.TIMEOUT), started_ns=now_ns, ended_ns=now_ns)
     recorder.take(get("/late"), unanswered)
     recorder.stop(GRACE_S)
     assert (recorder.recorded, recorder.lost) == (6, 0)
@@ -157,3 +167,18 @@ def test_a_full_disk_loses_whole_records_only(cuts: bool, tmp_path: Path) -> Non
     whole = [entry for entry in capture.entries if entry.recorded is not None]
     assert [entry.request.target for entry in whole] == [f"/items/{number}" for number in range(recorder.recorded)]
     assert path.stat().st_size <= 700
+
+
+def test_records_that_come_late_and_all_at_once_have_the_times_at_which_they_were_sent(tmp_path: Path) -> None:
+    """As from another process: a second apart, the last one first."""
+    path, now_ns = tmp_path / "live.gor", time.monotonic_ns()
+    recorder = Recorder(path, SystemClock())
+    recorder.start(redactor_of(RedactSettings()))
+    for number in (2, 1, 0):
+        sent_ns = now_ns - (3 - number) * 1_000_000_000
+        sent = msgspec.structs.replace(exchange(f"/items/{number}", b"{}"), started_ns=sent_ns, ended_ns=sent_ns + 1000)
+        recorder.take(get(f"/items/{number}"), sent)
+    recorder.stop(GRACE_S)
+    entries = load([path], skip_broken=False).entries
+    assert [entry.request.target for entry in entries] == ["/items/0", "/items/1", "/items/2"]
+    assert [round(entry.offset_s, 1) for entry in entries] == [0.0, 1.0, 2.0]

@@ -8,7 +8,7 @@ import pytest
 
 from harness.core.labels import ErrorKind
 from harness.core.limits import STREAM_BUFFER_BYTES_MAX
-from harness.proxy.connection import UpstreamConnection
+from harness.proxy.connection import READ_BYTES_PER_TURN, UpstreamConnection
 from tests.proxy.rig import run
 from tests.proxy.test_parsing import Told
 
@@ -140,6 +140,29 @@ def test_a_body_until_close_needs_a_clean_end(clean: bool) -> None:
         assert not connection.reusable
 
     with_connection(test)
+
+
+@pytest.mark.parametrize("held", [False, True])
+def test_a_large_read_ends_the_turn_of_its_connection(held: bool) -> None:
+    async def main() -> None:
+        connection, transport = UpstreamConnection(asyncio.get_running_loop(), lambda _: None), Transport()
+        connection.connection_made(transport)
+        transport.done.clear()
+        connection.begin(User(), "GET")
+        connection.data_received(b"HTTP/1.1 200 OK\r\nContent-Length: 9999999\r\n\r\n")
+        connection.data_received(bytes(READ_BYTES_PER_TURN - 1))
+        assert transport.done == []
+        connection.data_received(bytes(READ_BYTES_PER_TURN))
+        connection.data_received(bytes(READ_BYTES_PER_TURN))
+        assert transport.done == ["pause"]
+        if held:
+            connection.pause()
+        await asyncio.sleep(0)
+        assert transport.done == (["pause"] if held else ["pause", "resume"])
+        connection.resume()
+        assert transport.done == ["pause", "resume"]
+
+    run(main())
 
 
 def test_flow_control_and_raw_bytes() -> None:

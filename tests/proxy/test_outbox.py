@@ -5,7 +5,7 @@ import contextlib
 
 import pytest
 
-from harness.proxy.outbox import Outbox
+from harness.proxy.outbox import WRITE_AT_ONCE_BYTES, Outbox
 from tests.proxy.rig import LOOPS, run
 
 
@@ -101,5 +101,30 @@ def test_the_rest_is_the_transports_own(loop: str) -> None:
         transport.pause_reading()
         transport.resume_reading()
         await closed(found, server)
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_who_writes_much_hears_within_the_turn_that_the_reader_is_slower(loop: str) -> None:
+    class Writer(asyncio.Protocol):
+        paused = False
+
+        def pause_writing(self) -> None:
+            self.paused = True
+
+    async def main() -> None:
+        server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        raw, writer = await asyncio.get_running_loop().create_connection(Writer, "127.0.0.1", port)
+        transport = Outbox().outlet(raw)
+        pieces = 0
+        while not writer.paused:
+            transport.write(bytes(WRITE_AT_ONCE_BYTES))
+            pieces += 1
+            assert pieces < 10_000, "nobody was told"
+        transport.abort()
+        server.close()
+        await server.wait_closed()
 
     run(main(), loop)
