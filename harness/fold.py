@@ -19,7 +19,7 @@ from harness.evidence.sequencer import Sequencer
 from harness.evidence.snapshot import Snapshot
 
 TrialSource = Callable[[], Trial | None]
-"""Gives a trial when it is wanted; None where it was too large to be handed on though nothing in it differs."""
+"""Gives a trial when it is wanted; None where it was not handed on, since nothing in it differs."""
 
 
 class Keeper(Protocol):

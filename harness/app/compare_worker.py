@@ -37,7 +37,7 @@ from harness.bus.messages import (
 from harness.bus.packing import decode_trial
 from harness.core.canon import Rule
 from harness.core.errors import ShadowdiffError
-from harness.core.limits import BUS_RESULTS_BYTES_MAX, BUS_RESULTS_PER_FRAME_MAX, BUS_TRIAL_FORWARDED_BYTES_MAX
+from harness.core.limits import BUS_RESULTS_BYTES_MAX, BUS_RESULTS_PER_FRAME_MAX
 from harness.counters import TrialCounts
 from harness.evidence.bets import bets_of, encode_bets
 
@@ -162,8 +162,7 @@ class Comparer:
         self._counts.observe_trial(trial, comparison)
         self._uncounted = True
         differs = comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate
-        forwarded = differs or self._forward_all or len(payload) <= BUS_TRIAL_FORWARDED_BYTES_MAX
-        kept = payload if forwarded else b""
+        kept = payload if differs or self._forward_all else b""
         if not self._results:
             self._first_s = self._monotonic_s()
         bets = encode_bets(bets_of(trial, comparison, self._secret))

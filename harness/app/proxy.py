@@ -23,6 +23,7 @@ from harness.core.labels import NEXT_STEP, Control, Design, ReasonCode, Role, Ru
 from harness.core.limits import COMPARE_STALL_SECONDS_MAX
 from harness.evidence.gate import judge
 from harness.evidence.snapshot import Reason, Snapshot, Verdict
+from harness.proxy.address import tls_context
 from harness.proxy.tls import server_context
 from harness.report.model import Blind, Report, TargetFacts
 from harness.settings.forms import parse_address
@@ -250,6 +251,8 @@ class LiveRun:
             options = ingress.proxy_options(new.settings)
             if options.tls_cert:
                 server_context(options.tls_cert, options.tls_key or options.tls_cert)
+            for address, _ in ingress.target_addresses(new.settings).values():
+                tls_context(address)
         except ShadowdiffError as error:
             self._ui.warn(f"reload refused, everything stays as it was: {error}")
             return

@@ -21,6 +21,8 @@ class _Stream:
     def __init__(self) -> None:
         self.comparers: set[int] = set()
         """From which something of it may still come."""
+        self.ended: set[int] = set()
+        """From which nothing more will come, though they are there."""
         self.handed_on: int | None = None
         """How many trials it had; known once its sender is gone."""
 
@@ -48,8 +50,11 @@ class Streams:
         self._deferred[comparer] = []
 
     def connected(self, stream: int, comparer: int) -> None:
-        """From now on trials of the stream may be with this compare worker."""
-        if comparer in self._deferred and stream in self._streams:
+        """From now on trials of the stream may be with this compare worker.
+
+        Its end may have come before: sender and compare worker are heard over connections of their own.
+        """
+        if comparer in self._deferred and stream in self._streams and comparer not in self._streams[stream].ended:
             self._streams[stream].comparers.add(comparer)
 
     def lost(self, stream: int, comparer: int, seqs: tuple[int, ...]) -> None:
@@ -67,12 +72,16 @@ class Streams:
         deferred[:] = [(number, seqs) for number, seqs in deferred if number != stream]
         if stream in self._streams:
             self._streams[stream].comparers.discard(comparer)
+            if comparer in self._deferred:
+                self._streams[stream].ended.add(comparer)
             self._close_if_over(stream)
 
     def comparer_over(self, comparer: int) -> None:
         """All that will ever come of this compare worker has come."""
         for stream in list(self._streams):
             self.part_over(stream, comparer)
+        for left in self._streams.values():
+            left.ended.discard(comparer)
         self._deferred.pop(comparer, None)
 
     def sender_over(self, stream: int, handed_on: int) -> None:

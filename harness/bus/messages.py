@@ -26,7 +26,7 @@ class CompareOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
     rules: bytes
     secret: bytes
     forward_all: bool
-    """Whether every trial goes on to the run store, large ones without a difference too."""
+    """Whether every trial goes on to the run store, those without a difference too."""
 
 
 class IngressOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -140,7 +140,7 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     """The trial's bets, encoded; they carry its number in the stream."""
     comparison: Comparison
     trial: bytes = b""
-    """The trial as it came, encoded; empty where it is large and nothing differs."""
+    """The trial as it came, encoded; empty where nothing differs in it and nobody wants it: only what differs is an example."""
 
 
 class Recorded(msgspec.Struct, frozen=True, array_like=True):

@@ -111,19 +111,18 @@ class TrialBus:
         payload = encode_trial(trial)
         if len(payload) > BUS_FRAME_BYTES_MAX:
             raise ShadowdiffError(f"a trial of {len(payload)} bytes is beyond the bound", where="bus", fix="report this")
+        able = [comparer for comparer in self._comparers.values() if comparer.link is not None]
+        comparer = min(able, key=lambda one: len(one.undone), default=None)
+        if comparer is not None and comparer.link is not None:
+            comparer.link.send_frame(Frame.TRIAL, payload, within_s=BURST_SECONDS)
+            handed = _Handed(trial.seq, trial.endpoint, len(payload))
+            comparer.undone.append(handed)
+            self._room.enter(handed.endpoint, handed.size)
+            self._idle.clear()
         self._next_seq += 1
         self._tally.handed_on()
-        able = [comparer for comparer in self._comparers.values() if comparer.link is not None]
-        if not able:
+        if comparer is None:
             self._tell(Lost(NOBODY, (trial.seq,)))
-            return
-        comparer = min(able, key=lambda one: len(one.undone))
-        handed = _Handed(trial.seq, trial.endpoint, len(payload))
-        comparer.undone.append(handed)
-        self._room.enter(handed.endpoint, handed.size)
-        self._idle.clear()
-        assert comparer.link is not None
-        comparer.link.send_frame(Frame.TRIAL, payload, within_s=BURST_SECONDS)
 
     async def stop(self, grace_s: float) -> None:
         """Wait until all is done, for at most `grace_s` seconds; what is left is lost, and the connections are closed."""

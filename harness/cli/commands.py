@@ -3,6 +3,7 @@
 Everything heavy is imported inside the bodies, so that --help is there at once.
 """
 
+import signal
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -143,6 +144,9 @@ def proxy(context: click.Context) -> int:
     --allow-writes says that each target has a store of its own. The exit code is 0 on a clean stop, and with --gate the
     verdict: 0 pass, 1 fail, 3 inconclusive. SIGUSR1 switches mirroring off; SIGHUP reads configuration and certificates again.
     """
+    # Service managers may send these before it serves, when their usual effect would end it.
+    for early in (signal.SIGHUP, signal.SIGUSR1):
+        signal.signal(early, signal.SIG_IGN)
     loaded = options.load_with(context, _NEEDED_FOR_PROXY)
     from harness.app.proxy import run_proxy  # noqa: PLC0415
     from harness.cli import loop  # noqa: PLC0415

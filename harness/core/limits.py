@@ -97,8 +97,6 @@ BUS_RESULTS_PER_FRAME_MAX: Final = 64
 """Results that a compare worker hands on at once."""
 BUS_RESULTS_BYTES_MAX: Final = 1024 * 1024
 """Size at which results are handed on, however few they are."""
-BUS_TRIAL_FORWARDED_BYTES_MAX: Final = 64 * 1024
-"""A larger trial goes on to the run store only where something in it differs."""
 FOLD_QUEUE_FRAMES_MAX: Final = 64
 """Frames of results that wait to be folded; beyond it compare workers are not read."""
 FOLD_QUEUE_BYTES_MAX: Final = 64 * 1024 * 1024

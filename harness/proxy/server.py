@@ -15,7 +15,7 @@ import msgspec
 from harness.core.clock import Clock, Rng
 from harness.core.errors import SetupError
 from harness.core.labels import Control
-from harness.core.limits import CLIENTS_DEFAULT, LIVE_CAPTURE_BYTES_MAX
+from harness.core.limits import CLIENTS_DEFAULT, LIVE_CAPTURE_BYTES_MAX, SHADOW_BYTES_IN_FLIGHT_MAX
 from harness.core.outcomes import Tally
 from harness.core.values import Exchange, Request
 from harness.proxy.address import HostRule, UpstreamAddress, tls_context
@@ -94,6 +94,7 @@ class ProxyServer:
         self._faults = FaultLog()
         self._clients = Clients(options.clients_max)
         self._pools: list[UpstreamPool] = []
+        self._shadow_budget = Budget(SHADOW_BYTES_IN_FLIGHT_MAX)
         self._server: asyncio.Server | None = None
         self._own_unix_path = ""
         self._tls: TlsListener | None = None
@@ -241,6 +242,7 @@ class ProxyServer:
             exchange_timeout_s=exchange_timeout_s,
             clock=self._clock,
             host=host,
+            budget=self._shadow_budget,
         )
         self._pools.append(pool)
         return pool

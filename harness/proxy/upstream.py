@@ -18,7 +18,7 @@ from harness.core.values import Body, Exchange, Headers, Request, Response, Tran
 from harness.proxy import wire
 from harness.proxy.address import HostRule, UpstreamAddress, tls_context
 from harness.proxy.call import AnswerReader, Call, CallsUnderWay
-from harness.proxy.capture import BodyCapture
+from harness.proxy.capture import BodyCapture, Budget
 from harness.proxy.connection import UpstreamConnection
 from harness.proxy.outbox import Outbox
 from harness.proxy.plain import PlainAnswer, PlainRequest, field_lines, readdressed
@@ -45,7 +45,10 @@ class UpstreamPool:
         clock: Clock,
         host: HostRule = HostRule.REWRITE,
         idle_connections_max: int = UPSTREAM_IDLE_CONNECTIONS_MAX,
+        budget: Budget | None = None,
     ) -> None:
+        """`budget` bounds what is kept of answers that are coming in, of all pools that share it together."""
+        self._budget = budget
         self.loop = asyncio.get_running_loop()
         self.clock = clock
         self.calls = CallsUnderWay(self.loop, exchange_timeout_s)
@@ -128,7 +131,7 @@ class UpstreamPool:
             raw, headers = self.addressed(plain)
             head = b"".join((raw[:-2], field_lines(extra), b"\r\n", plain.body))
             sent = Request(request.method, self.target_for(request.target), (*headers, *extra), request.body, request.host)
-        reader = _Collector(self.clock, sent, done, answer_bytes_max)
+        reader = _Collector(self.clock, sent, done, answer_bytes_max, self._budget)
         reader.call = call = Call(self, request.method, head, reader, total=True, retryable=request.method in SAFE_METHODS)
         call.finish()
         if not self._unsent:
@@ -274,10 +277,11 @@ class UpstreamPool:
 class _Collector:
     """Reads a whole answer into an Exchange."""
 
-    __slots__ = ("_body", "_bytes_max", "_clock", "_done", "_first_byte_ns", "_head", "_sent", "call")
+    __slots__ = ("_body", "_budget", "_bytes_max", "_clock", "_done", "_first_byte_ns", "_head", "_sent", "call")
 
-    def __init__(self, clock: Clock, sent: Request, done: Callable[[Exchange], None], bytes_max: int | None) -> None:
+    def __init__(self, clock: Clock, sent: Request, done: Callable[[Exchange], None], bytes_max: int | None, budget: Budget | None) -> None:
         self._clock = clock
+        self._budget = budget
         self._bytes_max = bytes_max
         self._sent = sent
         self._done: Callable[[Exchange], None] | None = done
@@ -296,7 +300,7 @@ class _Collector:
 
     def answer_head(self, head: AnswerHead) -> None:
         self._head = head
-        self._body = BodyCapture()
+        self._body = BodyCapture(self._budget)
         self._first_byte_ns = self._clock.monotonic_ns()
 
     def answer_body(self, data: bytes) -> None:
@@ -337,6 +341,8 @@ class _Collector:
         assert call is not None
         assert done is not None
         # What holds the call holds nothing more through it: a connection that was given up is freed by the collector of cycles, late.
+        if self._body is not None:
+            self._body.release()
         self.call = self._done = self._body = None
         done(
             Exchange(

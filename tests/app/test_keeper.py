@@ -51,7 +51,7 @@ def test_an_exemplar_is_kept_though_nothing_differs_in_it(tmp_path: Path) -> Non
     assert [one.trial.id for one in trials] == ["t1"]
 
 
-def test_a_trial_that_was_too_large_to_be_handed_on_is_passed_over(tmp_path: Path) -> None:
+def test_a_trial_that_was_not_handed_on_is_passed_over(tmp_path: Path) -> None:
     redactor = redactor_of(RedactSettings())
     store = RunStore.create(tmp_path, RunRecord(id="run", keep=Keep.ALL), redact=lambda one: redact_trial(redactor, one))
     keeper = StoreKeeper(store, redactor)

@@ -236,3 +236,14 @@ def test_no_order_of_deaths_and_messages_gives_up_what_may_still_come(data: st.D
     assert len(closed) == len(set(closed)), "told once"
     assert set(closed) >= started
     assert model.streams.open == 0
+
+
+def test_an_end_that_is_heard_before_its_beginning_holds_up_nothing() -> None:
+    """Sender and compare worker are heard over connections of their own, so either may be heard first."""
+    streams, told = made(1)
+    streams.comparer_begins(7)
+    streams.part_over(1, 7)
+    streams.connected(1, 7)
+    streams.sender_over(1, 5)
+    assert told.steps == [("close", 1, 5)]
+    assert streams.open == 0

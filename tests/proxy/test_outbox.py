@@ -2,10 +2,11 @@
 
 import asyncio
 import contextlib
+from typing import cast
 
 import pytest
 
-from harness.proxy.outbox import WRITE_AT_ONCE_BYTES, Outbox
+from harness.proxy.outbox import WRITE_AT_ONCE_BYTES, Outbox, _Outlet
 from tests.proxy.rig import LOOPS, run
 
 
@@ -106,25 +107,17 @@ def test_the_rest_is_the_transports_own(loop: str) -> None:
 
 
 @pytest.mark.parametrize("loop", LOOPS)
-def test_who_writes_much_hears_within_the_turn_that_the_reader_is_slower(loop: str) -> None:
-    class Writer(asyncio.Protocol):
-        paused = False
-
-        def pause_writing(self) -> None:
-            self.paused = True
-
+def test_a_large_piece_leaves_at_once_so_that_its_writer_hears_of_a_slower_reader(loop: str) -> None:
     async def main() -> None:
-        server = await asyncio.start_server(lambda _reader, _writer: None, "127.0.0.1", 0)
-        port = server.sockets[0].getsockname()[1]
-        raw, writer = await asyncio.get_running_loop().create_connection(Writer, "127.0.0.1", port)
-        transport = Outbox().outlet(raw)
-        pieces = 0
-        while not writer.paused:
-            transport.write(bytes(WRITE_AT_ONCE_BYTES))
-            pieces += 1
-            assert pieces < 10_000, "nobody was told"
-        transport.abort()
-        server.close()
-        await server.wait_closed()
+        found, server = await lines(Outbox(), 1)
+        (line,) = found
+        outlet = cast("_Outlet", cast("object", line.transport))
+        line.transport.write(b"first")
+        assert outlet._unsent == [b"first"]
+        line.transport.write(bytes(WRITE_AT_ONCE_BYTES))
+        assert outlet._unsent == []
+        line.transport.write(b"last")
+        assert await line.reader.readexactly(9 + WRITE_AT_ONCE_BYTES) == b"first" + bytes(WRITE_AT_ONCE_BYTES) + b"last"
+        await closed(found, server)
 
     run(main(), loop)
