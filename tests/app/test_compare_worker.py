@@ -247,15 +247,14 @@ def next_frame(rig: Rig, kind: Frame) -> bytes:
 def test_metrics_come_where_they_have_changed_and_else_a_sign_of_life_now_and_then() -> None:
     now = [0.0]
     with running(monotonic_s=lambda: now[0]) as rig, rig.stream(1) as stream:
-        now[0] = module.ALIVE_SECONDS
-        assert decode_message(next_frame(rig, Frame.MESSAGE)) == Alive()
         stream.trial(trial(0))
-        rig.upward.results(1)
+        rig.upward.results(1)  # it has looked at the clock
         now[0] += module.COUNTERS_SECONDS
         counters = msgspec.msgpack.decode(next_frame(rig, Frame.COUNTERS), type=Counters)
         assert counters.requests["GET /items/{int}", "stable", "2xx"] == 1
-        now[0] += module.ALIVE_SECONDS
-        assert decode_message(next_frame(rig, Frame.MESSAGE)) == Alive()
+        for _ in range(2):
+            now[0] += module.ALIVE_SECONDS
+            assert decode_message(next_frame(rig, Frame.MESSAGE)) == Alive()
 
 
 def test_it_ends_when_it_is_told_before_and_after_its_orders() -> None:
