@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness.core.labels import Aspect, ErrorKind, Kind, Role, ShedReason, VerdictState
 from harness.core.limits import OTHER_ENDPOINT
 from harness.core.values import Comparison, Difference, Totals, TransportError, Trial
+from harness.counters import BUCKETS_SECONDS, merged
 from harness.evidence.snapshot import Reason, Verdict
-from harness.metrics import BUCKETS_SECONDS, METRICS, SHED_STAGE, MetricsState, merged
+from harness.metrics import METRICS, SHED_STAGE, MetricsState
 from harness.resources import read_config
 from tests.report import samples
 

@@ -14,7 +14,8 @@ GOLDEN = Path(__file__).parent / "golden"
 NO_KEY = {"--config", "--quiet", "--debug", "--help", "--version", "--format"}
 REPLAY = "stable candidate secondary policy out allow-writes concurrency speed passes state host session vary skip-broken seed config"
 PROTECTION = (
-    "workers compare-workers ingress mitm-mode mitm-dir mitm-http3 clients-max tls-cert tls-key via forwarded-for sample sample-key exclude default-exclusions "
+    "workers compare-workers ingress mitm-mode mitm-dir mitm-http3 clients-max tls-cert tls-key via forwarded-for "
+    "sample sample-key exclude default-exclusions "
     "shadow-rps-max shadow-in-flight-max breaker-errors breaker-latency-ms breaker-open"
 )
 NO_KEY_OF_DEMO = {"--seed", "--candidate-is-stable", "--out"}
