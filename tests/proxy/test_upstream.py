@@ -21,7 +21,7 @@ from harness.core.limits import CAPTURE_BODY_BYTES_MAX
 from harness.core.values import Exchange, Request, body_of
 from harness.proxy import upstream as upstream_module
 from harness.proxy.address import HostRule, parse_address
-from harness.proxy.capture import BodyCapture
+from harness.proxy.capture import BodyCapture, Budget
 from harness.proxy.connection import UpstreamConnection
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import UnsendableRequestError
@@ -190,6 +190,33 @@ def test_an_answer_beyond_its_bound_is_given_up_and_nothing_of_it_is_kept(loop: 
         with_pool(endless, test, loop, exchange_timeout_s=1000.0)
     finally:
         gc.enable()
+
+
+def test_answers_under_way_share_one_bound_on_what_is_kept_of_them() -> None:
+    budget = Budget(150_000)
+    body = bytes(range(256)) * 400
+
+    async def test(pool: UpstreamPool, _: Upstream) -> None:
+        exchanges = await asyncio.gather(*[pool.send(GET) for _ in range(4)])
+        bodies = [exchange.response.body for exchange in exchanges if exchange.response is not None]
+        assert [one.size for one in bodies] == [len(body)] * 4
+        assert any(one.truncated for one in bodies), "more come at once than may be kept whole"
+        assert {one.digest for one in bodies if one.truncated} == {hashlib.sha256(body).hexdigest()}
+        assert budget.held == 0
+        whole = (await pool.send(GET)).response
+        assert whole is not None
+        assert whole.body.data == body, "one alone has room"
+
+    async def together(upstream: Upstream, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter, _seen: Seen) -> None:
+        raw = ok(body)
+        writer.write(raw[: len(raw) // 2])
+        while upstream.connections < 4:
+            await asyncio.sleep(0.001)
+        await asyncio.sleep(0.05)
+        writer.write(raw[len(raw) // 2 :])
+        await writer.drain()
+
+    with_pool(together, test, budget=budget)
 
 
 def test_a_long_answer_lets_others_have_their_turn() -> None:
