@@ -50,6 +50,9 @@ def test_the_secondary_that_is_added_has_stables_options() -> None:
 def test_a_target_is_spoken_to_as_its_options_say() -> None:
     address, host = parts.address_of("https://shop.test", TargetSettings(host="rewrite", verify=False, ca_file="ca.pem"))
     assert (address.tls, address.verify, address.ca_file, host) == (True, False, "ca.pem", HostRule.REWRITE)
+    told = TargetSettings(server_name="shop", client_cert="c.pem", client_key="k.pem")
+    address, _ = parts.address_of("https://shop.test", told)
+    assert (address.server_name, address.client_cert, address.client_key) == ("shop", "c.pem", "k.pem")
     address, host = parts.address_of("http://shop.test:8080", None)
     assert (str(address), host) == ("http://shop.test:8080", HostRule.KEEP)
     with pytest.raises(UsageError):
@@ -175,4 +178,12 @@ def test_bytes_that_are_no_text_are_written_out() -> None:
 def test_every_target_option_reaches_a_part() -> None:
     """A key that is declared and read by nobody would be a promise that is not kept."""
     fields: dict[str, Any] = {name: getattr(COMMAND, name) for name in TargetSettings.__struct_fields__}
-    assert set(fields) - set(COMMAND.spec_fields()) == {"host", "ca_file", "verify", "build"}
+    assert set(fields) - set(COMMAND.spec_fields()) == {
+        "host",
+        "ca_file",
+        "verify",
+        "build",
+        "client_cert",
+        "client_key",
+        "server_name",
+    }
