@@ -20,41 +20,41 @@ _decode: Final = msgspec.msgpack.Decoder(Trial).decode
 
 def encode_trial(trial: Trial) -> bytes:
     """The trial's bytes."""
-    asked = trial.request.body
-    response = trial.stable.exchange.response
-    answered = None if response is None else response.body
-    if len(asked.data) >= BUS_SHARED_BODY_BYTES_MIN or (answered is not None and len(answered.data) >= BUS_SHARED_BODY_BYTES_MIN):
-        trial = msgspec.structs.replace(
-            trial,
-            stable=_swapped(trial.stable, asked, _SAME, None, None),
-            secondary=None if trial.secondary is None else _swapped(trial.secondary, asked, _SAME, answered, _SAME),
-            candidate=None if trial.candidate is None else _swapped(trial.candidate, asked, _SAME, answered, _SAME),
-        )
-    return _encode(trial)
+    return _encode(_exchanged(trial, shared=True))
 
 
 def decode_trial(data: bytes) -> Trial:
     """The inverse of `encode_trial`. Raises msgspec.MsgspecError on anything else."""
-    trial = _decode(data)
-    asked = trial.request.body
-    response = trial.stable.exchange.response
-    answered = None if response is None else response.body
-    if len(asked.data) >= BUS_SHARED_BODY_BYTES_MIN or (answered is not None and len(answered.data) >= BUS_SHARED_BODY_BYTES_MIN):
-        trial = msgspec.structs.replace(
-            trial,
-            stable=_swapped(trial.stable, _SAME, asked, None, None),
-            secondary=None if trial.secondary is None else _swapped(trial.secondary, _SAME, asked, _SAME, answered),
-            candidate=None if trial.candidate is None else _swapped(trial.candidate, _SAME, asked, _SAME, answered),
-        )
-    return trial
+    return _exchanged(_decode(data), shared=False)
 
 
-def _swapped(arm: Arm, asked: Body, asked_by: Body, answered: Body | None, answered_by: Body | None) -> Arm:
-    """The arm with one body for the other, in request and answer, wherever it is found."""
+def _exchanged(trial: Trial, *, shared: bool) -> Trial:
+    """The trial with bodies that arms have in common left to the first one, or put back where they were left out."""
+    asked, response = trial.request.body, trial.stable.exchange.response
+    answered = Body() if response is None else response.body
+    if max(len(asked.data), len(answered.data)) < BUS_SHARED_BODY_BYTES_MIN:
+        return trial
+
+    def swapped(arm: Arm) -> Arm:
+        of_stable = None if arm is trial.stable else answered
+        if shared:
+            return _swapped(arm, asked, _SAME, of_stable, _SAME)
+        return _swapped(arm, _SAME, asked, None if of_stable is None else _SAME, answered)
+
+    return msgspec.structs.replace(
+        trial,
+        stable=swapped(trial.stable),
+        secondary=None if trial.secondary is None else swapped(trial.secondary),
+        candidate=None if trial.candidate is None else swapped(trial.candidate),
+    )
+
+
+def _swapped(arm: Arm, asked: Body, asked_by: Body, answered: Body | None, answered_by: Body) -> Arm:
+    """The arm with one body for the other, in request and answer (None: not there), wherever it is found."""
     exchange = arm.exchange
     if exchange.request.body == asked:
         exchange = msgspec.structs.replace(exchange, request=msgspec.structs.replace(exchange.request, body=asked_by))
     response = exchange.response
-    if answered is not None and answered_by is not None and response is not None and response.body == answered:
+    if answered is not None and response is not None and response.body == answered:
         exchange = msgspec.structs.replace(exchange, response=msgspec.structs.replace(response, body=answered_by))
     return arm if exchange is arm.exchange else msgspec.structs.replace(arm, exchange=exchange)
