@@ -27,11 +27,11 @@ BUSY_CORES_MAX: Final = 0.1
 """Cores that others may keep busy before a section's run; beyond it the section says that its figures are rough."""
 _LOOK_SECONDS: Final = 3.0
 THOROUGH: Final[Mapping[str, tuple[str, ...]]] = {
-    "livepath": ("--rounds", "5", "--seconds", "10"),
-    "added_latency": ("--rounds", "10", "--seconds", "10"),
-    "sustained": ("--seconds", "120"),
-    "scaling": ("--rounds", "3", "--seconds", "5"),
-    "memory": ("--counts", "10000", "100000", "1000000"),
+    "livepath": ("--rounds", "5", "--seconds", "5"),
+    "added_latency": ("--rounds", "4", "--seconds", "8"),
+    "sustained": ("--seconds", "40"),
+    "scaling": ("--rounds", "2", "--seconds", "4"),
+    "memory": ("--counts", "10000", "100000", "1000000", "--rate", "4500"),
 }
 """Arguments for figures that are to be published; a benchmark that is not here takes none."""
 QUICK: Final[Mapping[str, tuple[str, ...]]] = {
