@@ -1,6 +1,8 @@
 """Who belongs to a fleet: its processes, and the places of its ingress workers, which outlive them."""
 
 import asyncio
+import os
+import signal
 import socket
 from contextlib import suppress
 from pathlib import Path
@@ -29,18 +31,17 @@ class Worker:
         self.over = False
         """Its link is over: nothing that it sent is unread."""
         self.exited = False
-        self._killed = False
         self.ready: asyncio.Future[str] = asyncio.get_running_loop().create_future()
         self.counters: Counters | None = None
         self.failure: ShadowdiffError | None = None
 
     def kill(self) -> None:
         """End the process at once, where it has not ended."""
-        # Once: asked again, Popen might take the exit code away from who waits for it.
-        if not self.exited and not self._killed:
-            self._killed = True
-            with suppress(ProcessLookupError):
-                self.process.kill()
+        # Not by Popen: it would reap a process that has just ended, and take its exit code away from who waits for it.
+        if not self.exited:
+            with suppress(ProcessLookupError, ChildProcessError):
+                os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # raises where the id is free again
+                os.kill(self.process.pid, signal.SIGKILL)
 
 
 class Place:

@@ -1,9 +1,11 @@
 """A fleet's places count what a worker had in hand when it was lost, once, whoever comes after it."""
 
 import asyncio
+import os
 import socket
 import sys
 import tempfile
+from contextlib import suppress
 from pathlib import Path
 
 from hypothesis import given
@@ -46,16 +48,22 @@ def test_an_outcome_too_many_is_not_hidden(tmp_path: Path) -> None:
         assert place.vacated() == (2, 0)
 
 
-def test_a_process_is_killed_once_and_one_that_has_ended_not_at_all() -> None:
+def test_a_process_is_killed_and_one_that_has_ended_keeps_its_exit_code() -> None:
     async def main() -> None:
         process = await asyncio.create_subprocess_exec(sys.executable, "-c", "import time; time.sleep(100)")
         worker = Worker(process, 0, 0, ingress=False, since_s=0.0)
         worker.kill()
         worker.kill()
         assert await process.wait() == -9
-        ended = Worker(process, 0, 0, ingress=False, since_s=0.0)
-        ended.kill()
-        ended.exited = True
-        ended.kill()
+        worker.kill()
+        for _ in range(20):
+            process = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", "import os; os._exit(3)")
+            with suppress(ChildProcessError):  # the loop's watcher may have been first
+                os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+            ended = Worker(process, 0, 0, ingress=False, since_s=0.0)
+            ended.kill()
+            assert await process.wait() == 3
+            ended.exited = True
+            ended.kill()
 
     asyncio.run(main())
