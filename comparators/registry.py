@@ -39,7 +39,7 @@ def _load(point: EntryPoint) -> BodyComparator:
     where = f"comparator plug-in `{point.name}` ({point.value})"
     try:
         comparator = point.load()
-    except Exception as error:
+    except Exception as error:  # a plug-in may raise anything; it becomes a usage error
         raise UsageError(f"cannot be loaded: {type(error).__name__}: {error}", where=where, fix=_FIX) from error
     if not isinstance(comparator, BodyComparator):
         raise UsageError("is not a comparator: it lacks name, version, priority, matches or compare", where=where, fix=_FIX)

@@ -1,4 +1,4 @@
-"""What is counted of compared trials for the metrics: by one process, and added up over several. Bounded; no I/O.
+"""What is counted for the metrics: of compared trials by one process, added up over several, and of breakers. Bounded; no I/O.
 
 An endpoint beyond the bound on label combinations counts as `other`.
 """
@@ -43,6 +43,19 @@ class Counters(msgspec.Struct):
     """By endpoint, target."""
 
 
+class TargetBreakers(msgspec.Struct, frozen=True, kw_only=True):
+    """How the breakers of one shadow target stand. Each ingress worker has one of its own."""
+
+    closed: int = 0
+    """How many of them let trials through."""
+    open: int = 0
+    """How many leave the target alone."""
+    probing: int = 0
+    """How many try it with a few trials (half-open)."""
+    opened: int = 0
+    """How often they have opened, all together, so far."""
+
+
 def merged(parts: Iterable[Counters], series_max: int = METRIC_SERIES_MAX) -> Counters:
     """The sum of several processes' counters, within the bound on label combinations; nothing is shared with the parts."""
     total = Counters()
@@ -82,14 +95,18 @@ class TrialCounts:
         response = arm.exchange.response
         code_class = status_class(response.status) if response is not None and arm.exchange.error is None else "error"
         requests, durations = self.counters.requests, self.counters.durations
-        key = (endpoint, arm.role.value, code_class)
+        role = str(arm.role)
+        key = (endpoint, role, code_class)
         if key not in requests and len(requests) >= self._series_max:
-            key = (OTHER_ENDPOINT, arm.role.value, code_class)
+            key = (OTHER_ENDPOINT, role, code_class)
         requests[key] = requests.get(key, 0) + 1
-        series = (endpoint, arm.role.value)
-        if series not in durations and len(durations) >= self._series_max:
-            series = (OTHER_ENDPOINT, arm.role.value)
-        durations.setdefault(series, _empty_histogram()).observe(max(0.0, arm.exchange.latency_ms) / 1000)
+        series = (endpoint, role)
+        histogram = durations.get(series)
+        if histogram is None:
+            if len(durations) >= self._series_max:
+                series = (OTHER_ENDPOINT, role)
+            histogram = durations.setdefault(series, _empty_histogram())
+        histogram.observe(max(0.0, arm.exchange.latency_ms) / 1000)
 
     def _count_difference(self, endpoint: str, aspect: Aspect, kind: Kind, against: Role) -> None:
         differences = self.counters.differences

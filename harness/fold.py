@@ -107,7 +107,10 @@ class Fold:
         return self._ledger.snapshot()
 
     def _sequencer(self, stream: int) -> Sequencer:
-        return self._streams.setdefault(stream, Sequencer())
+        found = self._streams.get(stream)
+        if found is None:
+            found = self._streams[stream] = Sequencer()
+        return found
 
     def _fold(self, stream: int, bets: TrialBets) -> None:
         comparison, trial = self._waiting.pop((stream, bets.seq))

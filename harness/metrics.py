@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from harness.core.labels import FindingClass, Severity, ShedReason, VerdictState
 from harness.core.limits import METRIC_SERIES_MAX
 from harness.core.values import Comparison, Totals, Trial
-from harness.counters import BUCKETS_SECONDS, Counters, Histogram, TrialCounts, merged
+from harness.counters import BUCKETS_SECONDS, Counters, Histogram, TargetBreakers, TrialCounts, merged
 from harness.evidence.snapshot import Snapshot, Verdict
 
 SHED_STAGE: Final[dict[ShedReason, str]] = {
@@ -27,6 +27,7 @@ SHED_STAGE: Final[dict[ShedReason, str]] = {
     ShedReason.RATE: "dispatch",
     ShedReason.BREAKER: "dispatch",
     ShedReason.WORKER_LOST: "compare",
+    ShedReason.LAG: "dispatch",
 }
 """Where in the house each shedding happens."""
 
@@ -41,6 +42,8 @@ METRICS: Final[dict[str, str]] = {
     "shadowdiff_verdict_timestamp_seconds": "When the verdict was last decided, in seconds since the epoch.",
     "shadowdiff_run_info": "The run and the build under test.",
     "shadowdiff_queue_depth": "Trials waiting, by stage.",
+    "shadowdiff_breakers": "Ingress workers whose breaker of a shadow target stands so now.",
+    "shadowdiff_breaker_opened_total": "Times that a breaker of a shadow target has opened, in all ingress workers.",
 }
 """Every metric with its help text."""
 
@@ -60,6 +63,7 @@ class MetricsState:
         self._verdict_at = 0.0
         self._totals = Totals()
         self._queues: dict[str, int] = {}
+        self._breakers: dict[str, TargetBreakers] = {}
         self._other_processes: tuple[Counters, ...] = ()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_RunCollector(self))
@@ -81,6 +85,11 @@ class MetricsState:
         with self._lock:
             self._queues = dict(depths)
 
+    def set_breakers(self, breakers: Mapping[str, TargetBreakers]) -> None:
+        """How the breakers stand now, by shadow target."""
+        with self._lock:
+            self._breakers = dict(breakers)
+
     def set_other_processes(self, counters: Iterable[Counters]) -> None:
         """The last counters of every other process; they replace the ones given before."""
         with self._lock:
@@ -100,7 +109,7 @@ class MetricsState:
         with self._lock:
             counters = merged((self._counts.counters, *self._other_processes))
             snapshot, verdict, verdict_at = self._snapshot, self._verdict, self._verdict_at
-            totals, queues = self._totals, dict(self._queues)
+            totals, queues, breakers = self._totals, dict(self._queues), dict(self._breakers)
         yield from _count_families(counters)
         yield _trials_family(totals)
         yield _shed_family(totals)
@@ -113,6 +122,7 @@ class MetricsState:
         for stage, waiting in sorted(queues.items()):
             depth.add_metric((stage,), waiting)
         yield depth
+        yield from _breaker_families(breakers)
 
 
 class _RunCollector(Collector):
@@ -188,6 +198,17 @@ def _verdict_families(verdict: Verdict | None, verdict_at: float) -> Iterator[Me
     if verdict is not None:
         timestamp.add_metric((), verdict_at)
     yield timestamp
+
+
+def _breaker_families(breakers: Mapping[str, TargetBreakers]) -> Iterator[Metric]:
+    stand = _gauge("shadowdiff_breakers", ("target", "state"))
+    opened = _counter("shadowdiff_breaker_opened_total", ("target",))
+    for target, those in sorted(breakers.items()):
+        for state, count in (("closed", those.closed), ("open", those.open), ("probing", those.probing)):
+            stand.add_metric((target, state), count)
+        opened.add_metric((target,), those.opened)
+    yield stand
+    yield opened
 
 
 def _counter(name: str, labels: tuple[str, ...]) -> CounterMetricFamily:

@@ -150,7 +150,7 @@ class _Pass:
         self._started_ns = io.clock.monotonic_ns()
         try:
             await self._run_workers()
-        except ExceptionGroup as errors:
+        except ExceptionGroup as errors:  # of the task group; its first cause is told
             raise errors.exceptions[0] from errors
         finally:
             left = self._total - self._done

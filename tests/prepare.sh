@@ -52,12 +52,13 @@ envoy() {
 }
 envoy
 
-# Programs of Debian packages, by the name of both: the browser for reports, curl and openssl for commands and certificates,
-# nginx to mirror and to compare with, wrk to load it.
-for program in chromium curl openssl nginx wrk; do
+# Programs of Debian packages, each by its own name and its package's: the browser for reports, curl and openssl for commands and
+# certificates, nginx to mirror and to compare with, wrk to load it, ip and nft to redirect connections in a network of the tests' own.
+for pair in chromium:chromium curl:curl openssl:openssl nginx:nginx wrk:wrk ip:iproute2 nft:nftables; do
+    program=${pair%:*} package=${pair#*:}
     if command -v "$program" >/dev/null 2>&1; then continue; fi
     if [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null 2>&1; then
-        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$program"; } >/dev/null 2>&1 || true
+        { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$package"; } >/dev/null 2>&1 || true
     fi
     command -v "$program" >/dev/null 2>&1 || echo "prepare: $program cannot be installed: the tests that need it are skipped" >&2
 done

@@ -60,7 +60,7 @@ class Gate:
 
     def observe_trial(self, trial: Trial, comparison: Comparison) -> None:
         self.reached.set()
-        assert self.opened.wait(20)
+        assert self.opened.wait(60)
 
 
 class Failing:
@@ -84,7 +84,7 @@ def run(body: Callable[[], Awaitable[None]]) -> None:
     """Run it, and leave no thread behind."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(100):
             await body()
 
     asyncio.run(bounded())
@@ -204,7 +204,7 @@ def test_bytes_are_bounded_as_trials_are(monkeypatch: pytest.MonkeyPatch) -> Non
     async def body() -> None:
         pipeline.start()
         filling = asyncio.create_task(fill())
-        await asyncio.to_thread(gate.reached.wait, 20)
+        await asyncio.to_thread(gate.reached.wait, 60)
         await asyncio.sleep(0.02)
         assert not filling.done(), "it waits, since nothing was folded"
         assert pipeline.queued < 3, "bytes in the thread count as well"
@@ -391,7 +391,7 @@ def test_a_stop_that_is_cancelled_still_ends_the_thread() -> None:
     async def body() -> None:
         pipeline.start()
         await pipeline.put(trial(0))
-        await asyncio.to_thread(gate.reached.wait, 20)
+        await asyncio.to_thread(gate.reached.wait, 60)
         stopping = asyncio.create_task(pipeline.stop())
         await asyncio.sleep(0)
         threading.Timer(0.05, gate.opened.set).start()
@@ -406,7 +406,7 @@ def test_work_that_hangs_is_given_up_as_an_error(monkeypatch: pytest.MonkeyPatch
     release = threading.Event()
 
     def hang(*_: object) -> None:
-        release.wait(20)
+        release.wait(60)
 
     monkeypatch.setattr("harness.pipeline.compare_trial", hang)
 

@@ -37,12 +37,16 @@ def test_an_error_is_raised_where_it_is_awaited_and_the_next_call_is_made() -> N
 
 
 def test_a_call_that_hangs_is_left_behind() -> None:
-    release = threading.Event()
+    reached, release = threading.Event(), threading.Event()
+
+    def hang() -> None:
+        reached.set()
+        release.wait()
 
     async def body() -> bool:
         worker = Worker("test")
-        hanging = asyncio.create_task(worker.call(release.wait))
-        await asyncio.sleep(0.05)
+        hanging = asyncio.create_task(worker.call(hang))
+        assert await asyncio.to_thread(reached.wait, 60)
         hanging.cancel()
         ended = await worker.stop(0.1)
         release.set()

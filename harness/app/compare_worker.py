@@ -5,13 +5,14 @@ done, so that what a worker's death may cost is known at both ends. It waits whe
 lowest claim on the processor. It ends when the supervisor does.
 """
 
+import logging
 import os
 import selectors
 import signal
 import socket
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Final, TypeVar
 
 import msgspec
 
@@ -38,6 +39,8 @@ from harness.bus.packing import decode_trial
 from harness.core.canon import Rule
 from harness.core.errors import ShadowdiffError
 from harness.core.limits import BUS_RESULTS_BYTES_MAX, BUS_RESULTS_PER_FRAME_MAX
+from harness.core.plain import PlainTrial, opened, outlined
+from harness.core.values import Comparison
 from harness.counters import TrialCounts
 from harness.evidence.bets import bets_of, encode_bets
 
@@ -49,7 +52,23 @@ ALIVE_SECONDS: Final = 5.0
 """After how long it says that it does not hang, where it has nothing else to say."""
 LINGER_SECONDS: Final = 0.005
 """How long results wait for others to go with: each wake-up of supervisor and ingress worker costs more than a result."""
+NOBODY: Final = -1
+"""Stands for the stream's number of a connection that has not said it yet."""
 _READ_BYTES: Final = 256 * 1024
+_LOG: Final = logging.getLogger(__name__)
+_Read = TypeVar("_Read")
+
+
+class _NonsenseError(Exception):
+    """What a connection says is nothing that an ingress worker says. It is ended by that, and nothing else is."""
+
+
+def _understood(read: Callable[..., _Read], *arguments: object) -> _Read:
+    """What a reader of bytes makes of them. Raises _NonsenseError where it makes nothing of them."""
+    try:
+        return read(*arguments)
+    except (ShadowdiffError, msgspec.MsgspecError, ValueError) as error:  # text that is no UTF-8 is a ValueError
+        raise _NonsenseError from error
 
 
 class _Stream:
@@ -58,7 +77,7 @@ class _Stream:
     def __init__(self, connection: socket.socket) -> None:
         self.connection = connection
         self.splitter = FrameSplitter()
-        self.number = -1
+        self.number = NOBODY
         """The stream's number, once it has said so."""
         self.undone = 0
         """Trials compared of which it has not been told."""
@@ -86,6 +105,8 @@ class Comparer:
         self.told_to_stop = False
         """Whether the supervisor has said that it ends; else it was lost."""
         self._orders = FrameSplitter()
+        self._numbers: set[int] = set()
+        """Streams that are connected."""
 
     def run(self) -> None:
         """Until the supervisor closes its end."""
@@ -111,9 +132,8 @@ class Comparer:
                     if not self._take_orders():
                         return
                 elif key.fileobj is self._listener:
-                    connection, _ = self._listener.accept()
-                    selector.register(connection, selectors.EVENT_READ, _Stream(connection))
-                else:
+                    self._accept()
+                elif key.data.connection.fileno() >= 0:  # not over since these events were asked for
                     self._read(key.data)
             if not events or (self._results and self._monotonic_s() - self._first_s >= LINGER_SECONDS):
                 self._hand_on()
@@ -135,30 +155,62 @@ class Comparer:
             self._forward_all = orders.forward_all
         return bool(data)
 
+    def _accept(self) -> None:
+        try:
+            connection, _ = self._listener.accept()
+        except OSError:  # no descriptor is free, say: who has not said who he is makes room
+            for key in list(self._selector.get_map().values()):
+                if isinstance(key.data, _Stream) and key.data.number == NOBODY:
+                    self._over(key.data)
+        else:
+            self._selector.register(connection, selectors.EVENT_READ, _Stream(connection))
+
     def _read(self, stream: _Stream) -> None:
         try:
             data = stream.connection.recv(_READ_BYTES)
         except ConnectionError:
             data = b""
         if not data:
-            self._hand_on()
-            self._undone = [one for one in self._undone if one is not stream]
-            self._selector.unregister(stream.connection)
-            stream.connection.close()
-            self._say(StreamOver(stream.number))
+            self._over(stream)
             return
-        for kind, payload in stream.splitter.feed(data):
-            if kind is Frame.TRIAL:
-                self._compare(stream, payload)
-            else:
-                hello = decode_message(payload)
-                assert isinstance(hello, Hello)
-                stream.number = hello.number
+        frames = stream.splitter.feed(data)
+        try:
+            while (frame := _understood(next, frames, None)) is not None:
+                self._take(stream, *frame)
+        except _NonsenseError:
+            _LOG.warning("a connection that is no ingress worker's, or of one that talks nonsense, is closed")
+            self._over(stream)
+
+    def _take(self, stream: _Stream, kind: Frame, payload: bytes) -> None:
+        """A frame of an ingress worker, which greets once and then sends trials. Raises _NonsenseError for anything else."""
+        if kind is Frame.TRIAL and stream.number != NOBODY:
+            self._compare(stream, payload)
+            return
+        hello = _understood(decode_message, payload)
+        if stream.number != NOBODY or not isinstance(hello, Hello) or hello.number in {NOBODY, *self._numbers}:
+            raise _NonsenseError
+        stream.number = hello.number
+        self._numbers.add(hello.number)
+
+    def _over(self, stream: _Stream) -> None:
+        """A connection's end. What was compared of it goes first, so that nothing of it is under way afterwards."""
+        self._hand_on()
+        self._undone = [one for one in self._undone if one is not stream]
+        self._selector.unregister(stream.connection)
+        stream.connection.close()
+        if stream.number != NOBODY:
+            self._numbers.discard(stream.number)
+            self._say(StreamOver(stream.number))
 
     def _compare(self, stream: _Stream, payload: bytes) -> None:
         assert self._plan is not None
-        trial = decode_trial(payload)
-        comparison = compare_trial(trial, self._plan)
+        read = _understood(decode_trial, payload)
+        if isinstance(read, PlainTrial) and read.alike:
+            # What comparison would find in equal bytes, and all that is counted of such a trial.
+            trial, comparison = outlined(read), Comparison(trial=read.id, seq=read.seq)
+        else:
+            trial = opened(read)
+            comparison = compare_trial(trial, self._plan)
         self._counts.observe_trial(trial, comparison)
         self._uncounted = True
         differs = comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate

@@ -6,17 +6,21 @@ is given up only when it is certain that no result of it is still under way.
 
 import asyncio
 import socket
-import sys
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
 from typing import Any, Final
 
 import msgspec
 
-from harness.app.members import Place, Worker
+from harness.app import breakers
+from harness.app.launching import RESTART_SECONDS, START_SECONDS_MAX, Launcher
+from harness.app.members import Members, Place, Worker
+from harness.app.outage import Outage
 from harness.app.results import Results, hanging
 from harness.app.run_folder import RunFolder
 from harness.app.streams import Streams
+from harness.app.watching import Watch
 from harness.bus.frames import Frame
 from harness.bus.link import Link
 from harness.bus.messages import (
@@ -41,16 +45,13 @@ from harness.core.errors import SetupError, ShadowdiffError, UsageError
 from harness.core.labels import ShedReason
 from harness.core.limits import COMPARE_STALL_SECONDS_MAX
 from harness.core.outcomes import Tally
-from harness.counters import Counters, merged
+from harness.counters import Counters, TargetBreakers
+from harness.proxy.backlog import begin_no_more
 
-START_SECONDS_MAX: Final = 60.0
-"""How long a worker may take until it serves."""
 END_SECONDS_MAX: Final = 5.0
 """How long a worker that was told to end, and has nothing under way, may take until it is killed."""
-RESTART_SECONDS: Final = (0.0, 0.1, 0.5, 2.0, 5.0)
-"""Waits before a worker that died is replaced, by how often in a row it lived for less than SHORT_LIFE_SECONDS."""
-SHORT_LIFE_SECONDS: Final = 10.0
 WATCH_SECONDS: Final = 1.0
+"""How often it is looked whether a worker hangs, and whether stable can be reached."""
 _KNOWN_ERRORS: Final = {SetupError.exit_code: SetupError, UsageError.exit_code: UsageError}
 
 
@@ -74,7 +75,7 @@ class Fleet:
         on_record: Callable[[Recorded], None] | None = None,
         notice: Callable[[str], None],
     ) -> None:
-        """`tally` is the run's: the workers' counts are included in it. `notice` tells people of a worker that died."""
+        """`tally` is the run's: the workers' counts are included in it. `notice` tells people of workers that died, and of stable."""
         self._orders = orders
         self._results = results
         self._tally = tally
@@ -84,16 +85,14 @@ class Fleet:
         self._loop = asyncio.get_running_loop()
         self._made_folder: RunFolder | None = None
         """Made by `start`; see `_folder`."""
+        self._launcher: Launcher | None = None
         self._server: asyncio.Server | None = None
         self._places: list[Place] = []
-        self._workers: set[Worker] = set()
-        self._by_link: dict[Link, Worker] = {}
+        self._members = Members()
         self._links: set[Link] = set()
         self._streams = Streams(results)
+        self._outage = Outage(self._loop.time(), notice)
         self._tasks: set[asyncio.Task[None]] = set()
-        self._numbers = 0
-        self._short_lives: dict[tuple[bool, int], int] = {}
-        self._retired = Counters()
         self._started = False
         self._stopping = False
         self._grace_s = 0.0
@@ -102,7 +101,7 @@ class Fleet:
     @property
     def pids(self) -> dict[str, int]:
         """Process ids by name, for people and tests."""
-        return {f"{'ingress' if worker.ingress else 'compare'} {worker.place}": worker.process.pid for worker in self._workers}
+        return self._members.pids
 
     @property
     def shadows(self) -> int:
@@ -116,7 +115,11 @@ class Fleet:
 
     def counters(self) -> Counters:
         """What all compare workers, also those that are gone, have counted for the metrics."""
-        return merged((self._retired, *(worker.counters for worker in self._workers if worker.counters is not None)))
+        return self._members.counters()
+
+    def breakers(self) -> dict[str, TargetBreakers]:
+        """How the breakers of each shadow target stand."""
+        return breakers.together(self._places)
 
     async def start(self, listening: list[socket.socket]) -> str:
         """Start everything; one ingress worker for each socket, which is the fleet's from now on. Returns the address served.
@@ -125,6 +128,7 @@ class Fleet:
         """
         try:
             self._made_folder = RunFolder.create()
+            self._launcher = Launcher(self._made_folder)
             # In two steps: cancelled in the first, asyncio would forget that it listens.
             self._server = await self._loop.create_unix_server(self._linked, self._folder.run_socket, start_serving=False)
             await self._server.start_serving()
@@ -137,7 +141,7 @@ class Fleet:
                 self._places.append(place)
                 await self._launch(number, ingress=True)
             address = await self._all_ready()
-        except BaseException:
+        except BaseException:  # a cancellation too: no worker outlives a start that failed
             await self._abandon(listening)
             raise
         self._started = True
@@ -147,12 +151,12 @@ class Fleet:
     def set_mirroring(self, percent: float) -> None:
         """How many of a hundred requests are mirrored, from now on."""
         self._percent = percent
-        self._tell_ingress(Mirror(percent))
+        self._members.tell_ingress(Mirror(percent))
 
     def reload(self, settings: bytes) -> None:
         """New settings (encoded) for the ingress workers, and certificates to be read again."""
         self._orders = msgspec.structs.replace(self._orders, ingress=msgspec.structs.replace(self._orders.ingress, settings=settings))
-        self._tell_ingress(Reload(settings))
+        self._members.tell_ingress(Reload(settings))
 
     def mirroring(self) -> float:
         """How many of a hundred requests are mirrored."""
@@ -167,17 +171,20 @@ class Fleet:
         self._grace_s = grace_s
         try:
             for place in self._places:
+                begin_no_more(place.listening)  # its worker accepts whoever is connected by now
                 place.listening.close()
-            self._tell_ingress(Stop(grace_s))
-            await self._until(lambda: not any(worker.ingress for worker in self._workers), grace_s + END_SECONDS_MAX, kill=True)
+            self._members.tell_ingress(Stop(grace_s))
+            await self._until(lambda: not self._members.ingress, grace_s + END_SECONDS_MAX, kill=True)
+            self._look_at_stable()
+            self._outage.end()
             await self._all_compared(stall_s)
-            for worker in self._workers:
+            for worker in self._members:
                 if worker.link is None:
                     worker.kill()  # it has not come up yet, and is not needed any more
                 else:
                     worker.link.send(Stop(0.0))
                     worker.link.close()
-            await self._until(lambda: not self._workers, END_SECONDS_MAX, kill=True)
+            await self._until(lambda: not self._members, END_SECONDS_MAX, kill=True)
         finally:
             await self._abandon([])
 
@@ -187,7 +194,7 @@ class Fleet:
             pass
         if self._streams.open:
             self._results.fail(hanging("comparison hangs", f"{self.uncompared} trials wait"))
-            self._kill(ingress=False)
+            self._members.kill(ingress=False)
             await self._until(lambda: not self._streams.open, END_SECONDS_MAX)
 
     async def _progress(self, stall_s: float) -> bool:
@@ -203,32 +210,17 @@ class Fleet:
 
     async def _launch(self, place: int, *, ingress: bool) -> None:
         """Start a process. Raises OSError where the system has no room for one."""
-        number, self._numbers = self._numbers, self._numbers + 1
-        run_socket = self._folder.run_socket
+        assert self._launcher is not None, "the fleet was started"
+        worker = await self._launcher.start(place, self._places[place] if ingress else None)
+        self._members.add(worker)
         if ingress:
-            at = self._places[place]
-            descriptor = at.listening.fileno()
-            arguments = ["harness.app.ingress_worker", run_socket, str(at.path), str(number), str(descriptor)]
-            kept: tuple[int, ...] = (descriptor,)
-        else:
-            arguments = ["harness.app.compare_worker", run_socket, self._folder.compare_socket(number), str(number)]
-            kept = ()
-        process = await asyncio.create_subprocess_exec(
-            *(sys.executable, "-P", "-m", *arguments),
-            stdin=asyncio.subprocess.DEVNULL,
-            stdout=asyncio.subprocess.DEVNULL,
-            pass_fds=kept,
-        )
-        worker = Worker(process, number, place, ingress=ingress, since_s=self._loop.time())
-        self._workers.add(worker)
-        if ingress:
-            self._streams.begin(number)
+            self._streams.begin(worker.number)
         self._background(self._wait_for(worker))
 
     async def _all_ready(self) -> str:
         """The address served, where one is by now. Raises what a worker failed with."""
         answer = ""
-        if waited := [worker.ready for worker in self._workers]:
+        if waited := [worker.ready for worker in self._members]:
             done, late = await asyncio.wait(waited, timeout=START_SECONDS_MAX, return_when=asyncio.FIRST_EXCEPTION)
             for ready in done:
                 answer = ready.result() or answer
@@ -248,7 +240,7 @@ class Fleet:
         return link
 
     def _received(self, link: Link, kind: Frame, payload: bytes) -> None:
-        worker = self._by_link.get(link)
+        worker = self._members.of(link)
         if worker is None:
             self._greet(link, decode_message(payload))
             return
@@ -279,13 +271,12 @@ class Fleet:
 
     def _greet(self, link: Link, hello: Message) -> None:
         number = hello.number if isinstance(hello, Hello) else None
-        worker = next((worker for worker in self._workers if worker.number == number and worker.link is None), None)
+        worker = self._members.awaited(number)
         if worker is None:
             raise ShadowdiffError("a process that nobody waits for", where="bus", fix="report this")
-        worker.link = link
+        self._members.linked(worker, link)
         worker.heard_s = self._loop.time()
-        self._by_link[link] = worker
-        comparers = Comparers(tuple((one.number, self._folder.compare_socket(one.number)) for one in self._greeted_comparers()))
+        comparers = Comparers(tuple((one.number, self._folder.compare_socket(one.number)) for one in self._members.comparers))
         if worker.ingress:
             link.send(comparers)
             if self._percent != 100.0:
@@ -297,7 +288,7 @@ class Fleet:
             self._streams.comparer_begins(worker.number)
             link.send(self._orders.compare)
             worker.ready.set_result("")
-            self._tell_ingress(comparers)
+            self._members.tell_ingress(comparers)
 
     def _failed(self, worker: Worker, message: Failed) -> None:
         kind = _KNOWN_ERRORS.get(message.exit_code, ShadowdiffError)
@@ -307,7 +298,7 @@ class Fleet:
 
     def _link_lost(self, link: Link) -> None:
         self._links.discard(link)
-        worker = self._by_link.pop(link, None)
+        worker = self._members.unlinked(link)
         if worker is None:
             return
         worker.over = True
@@ -323,9 +314,9 @@ class Fleet:
 
     def _ended(self, worker: Worker) -> None:
         """The process is gone and all that it sent was read."""
-        if worker not in self._workers:
+        if worker not in self._members:
             return
-        self._workers.discard(worker)
+        self._members.remove(worker)
         self._changed.set()
         was_ready = worker.ready.done()
         if not was_ready:
@@ -347,19 +338,17 @@ class Fleet:
     def _comparer_over(self, worker: Worker) -> None:
         """No result of it is under way any more."""
         worker.over = True
-        if worker.counters is not None:
-            self._retired, worker.counters = merged((self._retired, worker.counters)), None
+        self._members.retire(worker)
         self._streams.comparer_over(worker.number)
         self._changed.set()
 
     async def _replace(self, worker: Worker) -> None:
-        key = (worker.ingress, worker.place)
-        short = self._loop.time() - worker.since_s < SHORT_LIFE_SECONDS
-        times = self._short_lives[key] = self._short_lives.get(key, 0) + 1 if short else 0
+        assert self._launcher is not None, "the fleet was started"
+        wait_s = self._launcher.wait_before_next_s(worker)
         kind = "serves clients" if worker.ingress else "compares"
         why = f": {worker.failure.what}" if worker.failure is not None else ""
         self._notice(f"a process that {kind} ended ({worker.process.returncode}){why}; it is replaced, and what it had in hand is counted")
-        await asyncio.sleep(RESTART_SECONDS[min(times, len(RESTART_SECONDS) - 1)])
+        await asyncio.sleep(wait_s)
         while not self._stopping:
             try:
                 await self._launch(worker.place, ingress=worker.ingress)
@@ -369,23 +358,23 @@ class Fleet:
                 await asyncio.sleep(RESTART_SECONDS[-1])
 
     async def _watch(self) -> None:
-        """End what hangs, so that it is replaced. While the run ends, comparison that hangs is an error instead: see `stop`."""
-        before_s = self._loop.time()
+        """End what hangs, so that it is replaced, and see whether stable can be reached.
+
+        While the run ends, whoever hangs has a time limit anyway, and comparison that hangs is an error: see `stop`.
+        """
+        watch = Watch(self._loop.time(), self._places, holds=self._results.holds, notice=self._notice)
         while True:
             await asyncio.sleep(WATCH_SECONDS)
-            now_s = self._loop.time()
-            # Who could not be heard is not silent: where this process was held up, and where folding is behind.
-            deaf = now_s - before_s > 5 * WATCH_SECONDS
-            before_s = now_s
-            for worker in self._workers:
-                if deaf or worker.exited or (worker.link is not None and self._results.holds(worker.link)):
-                    worker.heard_s = now_s
-                elif not worker.ready.done() and now_s - worker.since_s > START_SECONDS_MAX:
-                    worker.kill()
-                elif not worker.ingress and not self._stopping and now_s - worker.heard_s > COMPARE_STALL_SECONDS_MAX:
-                    self._notice("comparison hangs in one of its processes, which is ended")
-                    worker.kill()
-                    worker.heard_s = now_s
+            if self._stopping:
+                return
+            watch.look(self._loop.time(), self._members)
+            self._look_at_stable()
+
+    def _look_at_stable(self) -> None:
+        refused: Counter[str] = Counter()
+        for place in self._places:
+            refused.update(place.slots.tally.totals().refused)
+        self._outage.look(self._loop.time(), sum(place.answered for place in self._places), refused)
 
     async def _until(self, condition: Callable[[], bool], seconds: float, *, kill: bool = False) -> None:
         """Wait for something; with `kill`, end every process that stands in its way."""
@@ -398,21 +387,8 @@ class Fleet:
                             await self._changed.wait()
         if kill and not condition():
             # Those who serve come first: while there are any, what they hand on may still be compared.
-            self._kill(ingress=any(worker.ingress for worker in self._workers))
+            self._members.kill(ingress=bool(self._members.ingress))
             await self._until(condition, END_SECONDS_MAX)
-
-    def _kill(self, *, ingress: bool) -> None:
-        for worker in self._workers:
-            if worker.ingress is ingress:
-                worker.kill()
-
-    def _greeted_comparers(self) -> list[Worker]:
-        return [worker for worker in self._workers if not worker.ingress and worker.link is not None and not worker.over]
-
-    def _tell_ingress(self, message: Comparers | Mirror | Reload | Stop) -> None:
-        for worker in self._workers:
-            if worker.ingress and worker.link is not None:
-                worker.link.send(message)
 
     def _background(self, work: Coroutine[Any, Any, None]) -> None:
         task = self._loop.create_task(work)
@@ -427,12 +403,12 @@ class Fleet:
             task.cancel()
         for sock in listening:
             sock.close()
-        for worker in self._workers:
+        for worker in self._members:
             worker.kill()
         try:
             # First those who might start another worker.
             await asyncio.gather(*tasks, return_exceptions=True)
-            for worker in list(self._workers):
+            for worker in self._members:
                 worker.kill()
                 await worker.process.wait()
                 worker.exited = True

@@ -16,7 +16,7 @@ from typing import Any, Final
 
 import msgspec
 
-from harness.app import parts
+from harness.app import breakers, parts
 from harness.app.ingress import Surroundings, make_server, proxy_options
 from harness.app.run_folder import remove_as_orphan
 from harness.app.signals import FOR_THE_SUPERVISOR
@@ -168,12 +168,15 @@ class IngressWorker:
 
     def _tell(self, message: object) -> None:
         assert self._upward is not None
-        self._upward.send(message)  # type: ignore[arg-type]
+        self._upward.send(message)  # type: ignore[arg-type]  # whoever calls gives one of the messages
 
     async def _show(self, server: ProxyServer) -> None:
+        """On the loop that does all the work: where it stands still, so do the beats, and the supervisor sees it."""
         while True:
-            await asyncio.sleep(GAUGE_SECONDS)
+            self._slots.beat()
+            breakers.show(self._slots, server.breakers)
             self._slots.show(shadows=server.in_flight, uncompared=self._bus.waiting)
+            await asyncio.sleep(GAUGE_SECONDS)
 
 
 def main() -> int:

@@ -4,13 +4,17 @@ import asyncio
 import os
 import signal
 import socket
+from collections import Counter
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 
 from harness.bus.link import Link
-from harness.bus.slots import Slots
+from harness.bus.messages import Comparers, Mirror, Reload, Stop
+from harness.bus.slots import BreakerSlots, Slots
 from harness.core.errors import ShadowdiffError
-from harness.counters import Counters
+from harness.core.labels import Role
+from harness.counters import Counters, merged
 
 
 class Worker:
@@ -26,7 +30,9 @@ class Worker:
         self.ingress = ingress
         self.since_s = since_s
         self.heard_s = since_s
-        """When something last came from it."""
+        """When there was last a sign of life."""
+        self.beats = 0
+        """Of an ingress worker: what its place's beats were then."""
         self.link: Link | None = None
         self.over = False
         """Its link is over: nothing that it sent is unread."""
@@ -43,6 +49,15 @@ class Worker:
                 os.waitid(os.P_PID, self.process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT)  # raises where the id is free again
                 os.kill(self.process.pid, signal.SIGKILL)
 
+    def debugged(self) -> bool:
+        """Whether a debugger holds the process. Where the system does not tell (it needs /proc), none does."""
+        try:
+            status = Path(f"/proc/{self.process.pid}/status").read_text(encoding="ascii", errors="replace")
+        except OSError:
+            return False
+        _, _, tracer = status.partition("\nTracerPid:")
+        return tracer.split("\n", 1)[0].strip() not in {"", "0"}
+
 
 class Place:
     """An ingress worker's listening socket and counts, which its successor takes over."""
@@ -55,6 +70,8 @@ class Place:
         self._handed_on_before = 0
         self._written_off = 0
         """Requests that earlier workers of this place had in hand when they died."""
+        self._opened_before: Counter[Role] = Counter()
+        """How often breakers of earlier workers opened."""
 
     def vacated(self) -> tuple[int, int]:
         """Its worker is gone: how many requests it had in hand, and how many trials it had handed on."""
@@ -64,4 +81,99 @@ class Place:
         self._written_off += in_hand
         self._handed_on_before += handed_on
         self.slots.show(shadows=0, uncompared=0)
+        for role in (Role.SECONDARY, Role.CANDIDATE):
+            self._opened_before[role] += self.slots.breaker(role).opened
+            self.slots.show_breaker(role, BreakerSlots(0, 0))
         return in_hand, handed_on
+
+    def breaker(self, role: Role) -> BreakerSlots:
+        """How its worker's breaker of a shadow target stands, and how often it and those of earlier workers opened."""
+        state, opened = self.slots.breaker(role)
+        return BreakerSlots(state, self._opened_before[role] + opened)
+
+    @property
+    def answered(self) -> int:
+        """About how many requests stable has answered."""
+        totals = self.slots.tally.totals()
+        mirrored = self.slots.tally.trials_handed_on + self.slots.shadows
+        return mirrored + sum(totals.shed.values()) + sum(totals.skipped.values())
+
+
+class Members:
+    """The workers there are, who of them speaks over which link, and what those that are gone have counted."""
+
+    def __init__(self) -> None:
+        self._workers: set[Worker] = set()
+        self._by_link: dict[Link, Worker] = {}
+        self._retired = Counters()
+
+    def __iter__(self) -> Iterator[Worker]:
+        """A copy: members may come and go meanwhile."""
+        return iter(list(self._workers))
+
+    def __len__(self) -> int:
+        return len(self._workers)
+
+    def __contains__(self, worker: Worker) -> bool:
+        return worker in self._workers
+
+    @property
+    def pids(self) -> dict[str, int]:
+        """Process ids by name, for people and tests."""
+        return {f"{'ingress' if worker.ingress else 'compare'} {worker.place}": worker.process.pid for worker in self._workers}
+
+    @property
+    def ingress(self) -> list[Worker]:
+        """Those that serve clients."""
+        return [worker for worker in self._workers if worker.ingress]
+
+    @property
+    def comparers(self) -> list[Worker]:
+        """Those that compare, and have greeted."""
+        return [worker for worker in self._workers if not worker.ingress and worker.link is not None and not worker.over]
+
+    def add(self, worker: Worker) -> None:
+        """A process was started."""
+        self._workers.add(worker)
+
+    def remove(self, worker: Worker) -> None:
+        """Nothing more can come of it."""
+        self._workers.discard(worker)
+
+    def awaited(self, number: int | None) -> Worker | None:
+        """Who has this number and has not greeted yet."""
+        return next((worker for worker in self._workers if worker.number == number and worker.link is None), None)
+
+    def linked(self, worker: Worker, link: Link) -> None:
+        """It has greeted."""
+        worker.link = link
+        self._by_link[link] = worker
+
+    def of(self, link: Link) -> Worker | None:
+        """Who speaks over a link; None before it has greeted."""
+        return self._by_link.get(link)
+
+    def unlinked(self, link: Link) -> Worker | None:
+        """A link is over. Returns whose it was."""
+        return self._by_link.pop(link, None)
+
+    def retire(self, worker: Worker) -> None:
+        """Keep what it has counted."""
+        if worker.counters is not None:
+            self._retired, worker.counters = merged((self._retired, worker.counters)), None
+
+    def counters(self) -> Counters:
+        """What all have counted for the metrics, also those that are gone."""
+        return merged((self._retired, *(worker.counters for worker in self._workers if worker.counters is not None)))
+
+    def tell_ingress(self, message: Comparers | Mirror | Reload | Stop) -> None:
+        """Tell all that serve clients and have greeted."""
+        for worker in self.ingress:
+            if worker.link is not None:
+                worker.link.send(message)
+
+    def kill(self, *, ingress: bool) -> None:
+        """End all of a kind at once."""
+        for worker in self._workers:
+            if worker.ingress is ingress:
+                worker.kill()

@@ -21,6 +21,7 @@ from harness.bus.messages import ENCODER, CompareOrders, IngressOrders, Recorded
 from harness.core.errors import SetupError, ShadowdiffError
 from harness.core.labels import NEXT_STEP, Control, Design, ReasonCode, Role, RunMode, VerdictState
 from harness.core.limits import COMPARE_STALL_SECONDS_MAX
+from harness.counters import TargetBreakers
 from harness.evidence.gate import judge
 from harness.evidence.snapshot import Reason, Snapshot, Verdict
 from harness.proxy.address import tls_context
@@ -88,7 +89,7 @@ class LiveRun:
                 endpoints={},
                 live=True,
             )
-        except BaseException:
+        except BaseException:  # a cancellation too: nothing half-recorded stays
             if self._recorder is not None:
                 self._recorder.discard()
             raise
@@ -232,11 +233,16 @@ class LiveRun:
             self._context.metrics.set_snapshot(self._snapshot, None, self._context.tally.totals())
         if self._fleet is not None:
             self._context.metrics.set_other_processes((self._fleet.counters(),))
+            self._context.metrics.set_breakers(self._fleet.breakers())
         return self._context.metrics.render()
 
     def mirroring(self) -> float:
         """See `harness.web.admin.StateProvider`."""
         return self._fleet.mirroring() if self._fleet is not None else 0.0
+
+    def breakers(self) -> dict[str, TargetBreakers]:
+        """See `harness.web.admin.StateProvider`."""
+        return self._fleet.breakers() if self._fleet is not None else {}
 
     def set_mirroring(self, percent: float) -> None:
         """See `harness.web.admin.StateProvider`."""

@@ -21,6 +21,7 @@ from harness.core.errors import ShadowdiffError
 from harness.core.labels import Role, ShedReason
 from harness.core.limits import FOLD_QUEUE_BYTES_MAX, FOLD_QUEUE_FRAMES_MAX
 from harness.core.outcomes import Tally
+from harness.core.plain import opened
 from harness.evidence.bets import TrialBets, decode_bets
 from harness.evidence.snapshot import Snapshot
 from harness.fold import Fold, TrialSource
@@ -202,11 +203,14 @@ def hanging(what: str, detail: str) -> ShadowdiffError:
 
 
 def _source(payload: bytes) -> TrialSource:
-    return (lambda: decode_trial(payload)) if payload else (lambda: None)
+    return (lambda: opened(decode_trial(payload))) if payload else (lambda: None)
 
 
 def _failed(bets: TrialBets) -> tuple[Role, ...]:
-    arms = ((Role.STABLE, bets.stable), (Role.SECONDARY, bets.secondary), (Role.CANDIDATE, bets.candidate))
+    stable, secondary, candidate = bets.stable, bets.secondary, bets.candidate
+    if stable.error is None and (secondary is None or secondary.error is None) and (candidate is None or candidate.error is None):
+        return ()
+    arms = ((Role.STABLE, stable), (Role.SECONDARY, secondary), (Role.CANDIDATE, candidate))
     return tuple(role for role, outcome in arms if outcome is not None and outcome.error is not None)
 
 

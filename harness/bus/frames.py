@@ -31,9 +31,14 @@ class Frame(IntEnum):
 
 def framed(kind: Frame, payload: bytes) -> bytes:
     """A frame's bytes. Raises ShadowdiffError beyond the bound: the sender must look first."""
-    if len(payload) > BUS_FRAME_BYTES_MAX:
-        raise ShadowdiffError(f"a frame of {len(payload)} bytes is beyond the bound", where="bus", fix="report this")
-    return _HEAD.pack(len(payload), kind) + payload
+    return frame_head(kind, len(payload)) + payload
+
+
+def frame_head(kind: Frame, size: int) -> bytes:
+    """What stands before a payload of `size` bytes. Raises as `framed`."""
+    if size > BUS_FRAME_BYTES_MAX:
+        raise ShadowdiffError(f"a frame of {size} bytes is beyond the bound", where="bus", fix="report this")
+    return _HEAD.pack(size, kind)
 
 
 class FrameSplitter:

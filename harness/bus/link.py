@@ -9,7 +9,7 @@ from typing import cast
 
 import msgspec
 
-from harness.bus.frames import Frame, FrameSplitter, framed
+from harness.bus.frames import Frame, FrameSplitter, frame_head
 from harness.bus.messages import ENCODER, Message
 from harness.core.errors import ShadowdiffError
 from harness.core.limits import BUS_BURST_BYTES_MAX
@@ -60,7 +60,7 @@ class Link(asyncio.Protocol):
                 self._loop.call_later(within_s, self._flush)
             else:
                 self._loop.call_soon(self._flush)
-        self._waiting.append(framed(kind, payload))
+        self._waiting += (frame_head(kind, len(payload)), payload)
         self._waiting_bytes += len(payload)
         if self._waiting_bytes >= BUS_BURST_BYTES_MAX:
             self._flush()
@@ -116,4 +116,4 @@ class Link(asyncio.Protocol):
     def _flush(self) -> None:
         waiting, self._waiting = self._waiting, []
         if waiting and self._transport is not None and self.open:
-            self._transport.write(waiting[0] if len(waiting) == 1 else b"".join(waiting))
+            self._transport.write(b"".join(waiting))

@@ -9,6 +9,7 @@ from typing import Final
 import msgspec
 
 from harness.core.limits import BUS_SHARED_BODY_BYTES_MIN
+from harness.core.plain import AnyTrial, PlainTrial
 from harness.core.values import Arm, Body, Trial
 
 _SAME: Final = Body(size=-1)
@@ -16,15 +17,20 @@ _SAME: Final = Body(size=-1)
 
 _encode: Final = msgspec.msgpack.Encoder().encode
 _decode: Final = msgspec.msgpack.Decoder(Trial).decode
+_decode_plain: Final = msgspec.msgpack.Decoder(PlainTrial).decode
+_ARRAY: Final = frozenset({*range(0x90, 0xA0), 0xDC, 0xDD})
+"""First bytes of a MessagePack array, as which a plain trial is written; another is a map."""
 
 
-def encode_trial(trial: Trial) -> bytes:
+def encode_trial(trial: AnyTrial) -> bytes:
     """The trial's bytes."""
-    return _encode(_exchanged(trial, shared=True))
+    return _encode(trial if isinstance(trial, PlainTrial) else _exchanged(trial, shared=True))
 
 
-def decode_trial(data: bytes) -> Trial:
+def decode_trial(data: bytes) -> AnyTrial:
     """The inverse of `encode_trial`. Raises msgspec.MsgspecError on anything else."""
+    if data and data[0] in _ARRAY:
+        return _decode_plain(data)
     return _exchanged(_decode(data), shared=False)
 
 

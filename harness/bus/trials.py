@@ -8,7 +8,7 @@ import asyncio
 import errno
 from collections import deque
 from collections.abc import Callable, Iterable
-from typing import Final, NamedTuple
+from typing import Final
 
 from harness.bus.frames import Frame
 from harness.bus.link import Link
@@ -18,7 +18,7 @@ from harness.bus.room import FairRoom
 from harness.core.errors import ShadowdiffError
 from harness.core.limits import BUS_FRAME_BYTES_MAX, SEQUENCER_WINDOW_MAX, SHADOW_TRIALS_IN_FLIGHT_MAX
 from harness.core.outcomes import Tally
-from harness.core.values import Trial
+from harness.core.plain import AnyTrial
 
 BURST_SECONDS: Final = 0.003
 """Trials are handed over in bursts: comparison is in no hurry, and each wake-up of its process costs the live path."""
@@ -28,13 +28,12 @@ CONNECT_AGAIN_SECONDS: Final = 0.5
 """Wait before a compare worker is tried again that is there but cannot be reached now (no descriptor is free, say)."""
 CLOSE_SECONDS: Final = 1.0
 """How long a compare worker may take to read what it was sent, when this end closes."""
+_AHEAD_MAX: Final = SEQUENCER_WINDOW_MAX - SHADOW_TRIALS_IN_FLIGHT_MAX
 _GONE: Final = (errno.ENOENT, errno.ECONNREFUSED)
 
 
-class _Handed(NamedTuple):
-    seq: int
-    endpoint: str
-    size: int
+_Handed = tuple[int, str, int]
+"""A trial that is not done: its number, endpoint and size."""
 
 
 class _Comparer:
@@ -58,6 +57,10 @@ class TrialBus:
         self._tell = tell
         self._room = room or FairRoom()
         self._comparers: dict[int, _Comparer] = {}
+        self._able: list[_Comparer] = []
+        """Those that can be handed trials now."""
+        self._oldest = 0
+        """No trial with a smaller number is undone."""
         self._tried: set[int] = set()
         """Compare workers connected to once; what broke is not mended, the supervisor starts another."""
         self._connecting: set[asyncio.Task[None]] = set()
@@ -74,7 +77,7 @@ class TrialBus:
     @property
     def connected(self) -> int:
         """Compare workers that can be handed trials now."""
-        return sum(comparer.link is not None for comparer in self._comparers.values())
+        return len(self._able)
 
     def use(self, sockets: Iterable[tuple[int, str]]) -> None:
         """Connect to the compare workers that are new. One that is gone is noticed by its connection.
@@ -100,29 +103,35 @@ class TrialBus:
 
     def has_room(self, endpoint: str, size: int) -> bool:
         """Whether a trial may begin; see `FairRoom`. It may not where results would have to wait too long for an earlier one."""
-        heads = [comparer.undone[0].seq for comparer in self._comparers.values() if comparer.undone]
-        if heads and self._next_seq - min(heads) >= SEQUENCER_WINDOW_MAX - SHADOW_TRIALS_IN_FLIGHT_MAX:
+        if not self._able or (self._next_seq - self._oldest >= _AHEAD_MAX and self._ahead() >= _AHEAD_MAX):
             return False
-        return any(comparer.link is not None for comparer in self._comparers.values()) and self._room.admits(endpoint, size)
+        return self._room.admits(endpoint, size)
 
-    def put(self, trial: Trial) -> None:
+    def _ahead(self) -> int:
+        """How many trials have been handed on since the oldest that is not done."""
+        self._oldest = min((comparer.undone[0][0] for comparer in self._comparers.values() if comparer.undone), default=self._next_seq)
+        return self._next_seq - self._oldest
+
+    def put(self, trial: AnyTrial) -> None:
         """Hand a trial on; its number is its `seq`, which must be the next one. What this raises leaves everything as it was."""
         assert trial.seq == self._next_seq, "trials are numbered as they end"
         payload = encode_trial(trial)
         if len(payload) > BUS_FRAME_BYTES_MAX:
             raise ShadowdiffError(f"a trial of {len(payload)} bytes is beyond the bound", where="bus", fix="report this")
-        able = [comparer for comparer in self._comparers.values() if comparer.link is not None]
-        comparer = min(able, key=lambda one: len(one.undone), default=None)
-        if comparer is not None and comparer.link is not None:
-            comparer.link.send_frame(Frame.TRIAL, payload, within_s=BURST_SECONDS)
-            handed = _Handed(trial.seq, trial.endpoint, len(payload))
-            comparer.undone.append(handed)
-            self._room.enter(handed.endpoint, handed.size)
-            self._idle.clear()
         self._next_seq += 1
         self._tally.handed_on()
-        if comparer is None:
+        able = self._able
+        if not able:
             self._tell(Lost(NOBODY, (trial.seq,)))
+            return
+        comparer = able[0] if len(able) == 1 else min(able, key=lambda one: len(one.undone))
+        assert comparer.link is not None
+        comparer.link.send_frame(Frame.TRIAL, payload, within_s=BURST_SECONDS)
+        size = len(payload)
+        comparer.undone.append((trial.seq, trial.endpoint, size))
+        if not self._room.trials:
+            self._idle.clear()
+        self._room.enter(trial.endpoint, size)
 
     async def stop(self, grace_s: float) -> None:
         """Wait until all is done, for at most `grace_s` seconds; what is left is lost, and the connections are closed."""
@@ -160,17 +169,20 @@ class TrialBus:
         self._tell(Connected(comparer.number))
         link.send(Hello(self._stream, ingress=True))
         comparer.link = link
+        self._able.append(comparer)
 
     def _done(self, comparer: _Comparer, count: int) -> None:
         for _ in range(count):
-            handed = comparer.undone.popleft()
-            self._room.leave(handed.endpoint, handed.size)
+            _, endpoint, size = comparer.undone.popleft()
+            self._room.leave(endpoint, size)
         if not self._room.trials:
             self._idle.set()
 
     def _lost(self, comparer: _Comparer) -> None:
         comparer.link = None
+        if comparer in self._able:
+            self._able.remove(comparer)
         self._comparers.pop(comparer.number, None)
         if comparer.undone:
-            self._tell(Lost(comparer.number, tuple(handed.seq for handed in comparer.undone)))
+            self._tell(Lost(comparer.number, tuple(seq for seq, _, _ in comparer.undone)))
             self._done(comparer, len(comparer.undone))

@@ -55,7 +55,7 @@ def run(arguments: Sequence[str] | None, session: Session) -> int:
     except (KeyboardInterrupt, click.Abort):
         terminal.error("interrupted")
         return EXIT_INTERRUPTED
-    except BaseExceptionGroup as group:
+    except BaseExceptionGroup as group:  # of task groups; told as one failure
         return _failed_together(group, session)
     except (Exception, SystemExit) as error:  # noqa: BLE001 - the last resort: nobody sees a traceback, no plug-in chooses the exit code
         return _failed(error, session)

@@ -16,6 +16,7 @@ import msgspec
 
 from harness.core import limits
 from harness.core.errors import UsageError
+from harness.core.http import SAFE_METHODS
 from harness.core.operations import operation_of
 from harness.core.shapes import Shape, label_of, shape_of
 from harness.core.values import Request
@@ -161,7 +162,9 @@ class EndpointMapper:
 
     def endpoint(self, request: Request) -> str:
         """`METHOD template[ #operation]`, or `limits.OTHER_ENDPOINT` past the bound."""
-        method = request.method if _METHOD.fullmatch(request.method) else "INVALID"
+        method = request.method
+        if method not in SAFE_METHODS and not _METHOD.fullmatch(method):
+            method = "INVALID"
         path = path_of(request.target)
         rule_method = method if self._configured.with_method else ""
         template_of = self._cached if len(path) <= limits.ENDPOINT_CACHE_CHARS_MAX else self._template
@@ -196,7 +199,9 @@ class EndpointMapper:
 
 def path_of(target: str) -> str:
     """The path of a request target: query, fragment and, in absolute form, scheme and authority are cut off."""
-    if target == "*" or (target.startswith("/") and "?" not in target and "#" not in target):
+    if target[:1] == "/" and "#" not in target:
+        return target.partition("?")[0]
+    if target == "*":
         return target
     end = len(target)
     for mark in "?#":

@@ -213,6 +213,8 @@ class ShedReason(StrEnum):
     """A shadow target failed or was slow too often, and is left alone for a while."""
     WORKER_LOST = "worker_lost"
     """A worker process ended before the trial was compared."""
+    LAG = "lag"
+    """The receiver of copies was behind: those who send them must not wait for it."""
 
 
 class RefusedReason(StrEnum):

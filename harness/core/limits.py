@@ -23,8 +23,20 @@ COMPARE_QUEUE_MAX: Final = 1024
 """Trials waiting for comparison."""
 COMPARE_STALL_SECONDS_MAX: Final = 30.0
 """How long comparison may make no progress when a run ends, before it is given up as an error."""
+INGRESS_STALL_SECONDS_MAX: Final = 20.0
+"""How long nothing may move in an ingress worker before it is replaced: what it has in hand is lost by that, so no sooner."""
+STABLE_FAILURES_MIN: Final = 3
+"""Broken or missing answers of stable, with fewer good ones beside them, that make it unreachable; a refused connection does at once."""
+STABLE_BACK_SECONDS: Final = 3.0
+"""How long stable must answer again before that is said."""
 COMPARE_QUEUE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Body bytes waiting for comparison."""
+REQUEST_BODY_BYTES_PER_SECOND_MIN: Final = 256
+"""What a client has to send of a request body, on average since its first bytes; a slower one is refused with 408."""
+REQUEST_BODY_GRACE_SECONDS: Final = 10.0
+"""How long after a body's first bytes nothing is asked of its rate."""
+COPIES_LAG_SECONDS_MAX: Final = 0.05
+"""How late the event loop of a receiver of copies may be before it sheds what comes in."""
 PIPELINED_REQUESTS_MAX: Final = 32
 """Requests read ahead on one client connection before reading pauses."""
 SHADOW_BYTES_IN_FLIGHT_MAX: Final = 256 * 1024 * 1024

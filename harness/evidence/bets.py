@@ -288,7 +288,7 @@ def _earliest(kind: Kind, place: _Pairs) -> _Found:
     first, second, cross = lists = (place[0].get(kind, ()), place[1].get(kind, ()), place[2].get(kind, ()))
     if len(first) <= 1 and len(second) <= 1 and len(cross) <= 1:
         found = _Found(first[0] if first else None, second[0] if second else None, cross[0] if cross else None)
-        where = (found.candidate or found.secondary or found.cross).where  # type: ignore[union-attr]
+        where = (found.candidate or found.secondary or found.cross).where  # type: ignore[union-attr]  # a kind has a difference
         if all(difference is None or difference.where == where for difference in found):
             return found
     where = min((difference.where for found in lists for difference in found), key=_document_order)

@@ -1,7 +1,8 @@
 """The breaker of one shadow target: leaves it alone while it fails or crawls, and tries it again with a few trials. Pure.
 
-It decides before a trial is sent and by earlier trials only. An answer is never a failure here, whatever its status: a
-candidate's 5xx, or bytes that are not HTTP, are findings. It opens only after `exchanges_min` exchanges, all of which
+It decides before a trial is sent and by earlier trials only. An answer is no failure here, whatever its status: a
+candidate's 5xx, or bytes that are not HTTP, are findings. An answer without an end is one, for it costs megabytes of
+reading each time. It opens only after `exchanges_min` exchanges, all of which
 are compared, and lets `probes` trials through each time it has been open for `open_s`: a candidate that hangs leaves
 evidence first, and goes on leaving some.
 """
@@ -14,10 +15,10 @@ import msgspec
 
 from harness.core.labels import ErrorKind
 from harness.core.limits import BREAKER_EXCHANGES_MIN, BREAKER_PROBES, BREAKER_WINDOW
-from harness.core.values import Exchange
+from harness.core.plain import AnyExchange
 
-FAILURES: Final = frozenset({ErrorKind.REFUSED, ErrorKind.TIMEOUT, ErrorKind.RESET, ErrorKind.TLS})
-"""Errors of a target in distress. GARBAGE and TOO_LARGE are answers: wrong, but no reason to stop asking."""
+FAILURES: Final = frozenset({ErrorKind.REFUSED, ErrorKind.TIMEOUT, ErrorKind.RESET, ErrorKind.TLS, ErrorKind.TOO_LARGE})
+"""Errors of a target in distress, or of one that costs too much. GARBAGE is an answer: wrong, but no reason to stop asking."""
 
 
 class BreakerState(StrEnum):
@@ -117,7 +118,7 @@ class Breaker:
         if ticket == self._ticket and self.state is BreakerState.PROBING:
             self._probes_sent -= 1
 
-    def end(self, ticket: int, exchange: Exchange) -> None:
+    def end(self, ticket: int, exchange: AnyExchange) -> None:
         """What came of a trial that began."""
         if ticket != self._ticket:
             return

@@ -6,10 +6,10 @@ from typing import Final, Protocol
 from harness.core.clock import Clock
 from harness.core.labels import ErrorKind
 from harness.core.limits import STREAM_BUFFER_BYTES_MAX
+from harness.core.plain import PlainAnswer
 from harness.core.values import Headers, TransportError
 from harness.proxy.connection import UpstreamConnection
 from harness.proxy.parsing import AnswerReceiver
-from harness.proxy.plain import PlainAnswer
 from harness.proxy.wire import AnswerHead
 
 _SWEEPS_PER_LIMIT_MAX: Final = 64
@@ -126,6 +126,7 @@ class Call:
         "_seen_s",
         "_timed",
         "_total",
+        "like",
         "paused",
         "retryable",
         "started_ns",
@@ -149,6 +150,8 @@ class Call:
         self._done = False
         self._seen_s = self._loop.time()
         self._timed = True
+        self.like: PlainAnswer | None = None
+        """What another target answered to the same request, if it was plain."""
         self.paused = False
         self.switching = False
         """A 101 answer is welcome."""
@@ -215,7 +218,7 @@ class Call:
         """Go on over this connection (called by the pool)."""
         self._connection = connection
         self._reused = reused
-        connection.begin(self, self._method)
+        connection.begin(self, self._method, self.like)
         if self.paused:
             connection.pause()
         self.started_ns = self._pool.clock.monotonic_ns()

@@ -6,9 +6,9 @@ from typing import Final, Protocol, cast
 
 from harness.core.labels import ErrorKind
 from harness.core.limits import STREAM_BUFFER_BYTES_MAX
+from harness.core.plain import PlainAnswer
 from harness.proxy.outbox import Outbox
 from harness.proxy.parsing import AnswerParser, AnswerReceiver
-from harness.proxy.plain import PlainAnswer
 from harness.proxy.wire import BrokenAnswer
 
 READ_BYTES_PER_TURN: Final = 64 * 1024
@@ -67,11 +67,11 @@ class UpstreamConnection(asyncio.Protocol):
         """Whether another exchange may be tried on it."""
         return self._transport is not None and not self._transport.is_closing() and self._parser.reusable and not self._raw
 
-    def begin(self, user: ConnectionUser, method: str) -> None:
-        """Start an exchange; the next bytes read are its answer."""
+    def begin(self, user: ConnectionUser, method: str, like: PlainAnswer | None = None) -> None:
+        """Start an exchange; the next bytes read are its answer. `like`: see AnswerParser.expect."""
         self._user = user
         self.answered = False
-        self._parser.expect(method, user)
+        self._parser.expect(method, user, like)
 
     def end(self) -> None:
         """The exchange is over and its user hears nothing more."""

@@ -12,13 +12,15 @@ import msgspec
 
 from harness.core.clock import Clock, Rng
 from harness.core.labels import ShedReason, SkipReason
-from harness.core.limits import LIVE_CAPTURE_BYTES_MAX
+from harness.core.limits import COPIES_LAG_SECONDS_MAX, LIVE_CAPTURE_BYTES_MAX
 from harness.core.outcomes import Tally
+from harness.core.plain import AnyExchange, opened_exchange
 from harness.core.values import Exchange, Request
 from harness.proxy.call import Call
 from harness.proxy.capture import Budget
 from harness.proxy.copies_ingress import Copy, CopyConnection, Inbox
 from harness.proxy.dispatch import Dispatcher, DispatchOptions, Naming, Sink
+from harness.proxy.lag import LagMeter
 from harness.proxy.server import ProxyOptions, ProxyServer
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import GUARD_HEADER, UnsendableRequestError
@@ -55,13 +57,18 @@ class Double:
         *,
         tally: Tally,
         answered: Callable[[Request, Exchange], None],
+        behind: Callable[[], bool] = lambda: False,
     ) -> None:
-        """`answered` takes over the outcome of a request that the dispatcher did not decline, and must not raise."""
+        """`answered` takes over the outcome of a request that the dispatcher did not decline, and must not raise.
+
+        While `behind` says so, copies are shed: whoever sends them must not wait for this process.
+        """
         self._pool = pool
         self._dispatcher = dispatcher
         self._options = options
         self._tally = tally
         self._answered = answered
+        self._behind = behind
         self._calls: dict[int, tuple[Call, int]] = {}
         self._bytes = 0
         self._number = 0
@@ -107,6 +114,8 @@ class Double:
     def _shed(self, held: int) -> ShedReason | None:
         if self._stopping:
             return ShedReason.SHUTDOWN
+        if self._behind():
+            return ShedReason.LAG
         # Those with the other targets count too, so that none is turned away for want of room once the double was asked.
         full = len(self._calls) + self._dispatcher.in_flight >= self._options.trials_in_flight_max
         return ShedReason.IN_FLIGHT if full or self._bytes + held > self._options.bytes_in_flight_max else None
@@ -115,9 +124,9 @@ class Double:
         number, held = self._number, len(request.body.data)
         self._number += 1
 
-        def answered(exchange: Exchange) -> None:
+        def answered(exchange: AnyExchange) -> None:
             self._leave(number)
-            self._answered(request, exchange)
+            self._answered(request, opened_exchange(exchange, request))
 
         # Marked like every mirrored request: should the double stand behind a proxy that mirrors, the copy ends there.
         self._calls[number] = self._pool.submit(request, answered, extra=_GUARD), held
@@ -148,14 +157,17 @@ class CopiesServer(ProxyServer):
         naming: Naming,
         sink: Sink,
         on_exchange: Callable[[Request, Exchange], None] | None = None,
+        lag_s_max: float = COPIES_LAG_SECONDS_MAX,
     ) -> None:
         """`on_exchange` sees each exchange with stable's double, so nothing of what is skipped or shed before.
 
-        What it raises is logged and forgotten.
+        What it raises is logged and forgotten. While the event loop is later than `lag_s_max` seconds, copies are shed.
         """
         options = msgspec.structs.replace(options, stable_silence_s=options.shadow_timeout_s)
         super().__init__(options, clock=clock, rng=rng, tally=tally, naming=naming, sink=sink, on_exchange=on_exchange)
         self._double: Double | None = None
+        self._lag_s_max = lag_s_max
+        self._lag: LagMeter | None = None
 
     @property
     def in_flight(self) -> int:
@@ -170,11 +182,15 @@ class CopiesServer(ProxyServer):
             self._record(request, exchange)
             dispatcher.go_on(request, exchange)
 
-        self._double = Double(stable, dispatcher, options.dispatch, tally=self._tally, answered=answered)
+        self._lag = lag = LagMeter(self._clock, self._lag_s_max)
+        lag.start()
+        self._double = Double(stable, dispatcher, options.dispatch, tally=self._tally, answered=answered, behind=lag.behind)
         inbox = Inbox(tally=self._tally, budget=Budget(LIVE_CAPTURE_BYTES_MAX), take=self._double.take)
         return lambda: CopyConnection(inbox, options.client, self._clients)
 
     async def _drain(self, deadline_s: float) -> None:
         if self._double is not None:
             await self._double.stop(max(0.0, deadline_s - asyncio.get_running_loop().time()))
+        if self._lag is not None:
+            self._lag.stop()
         await super()._drain(deadline_s)

@@ -7,6 +7,7 @@ over exactly one trial for each request it sends. What is done with a trial is n
 import asyncio
 import hashlib
 import logging
+from collections import Counter
 from collections.abc import Callable
 
 import msgspec
@@ -18,25 +19,24 @@ from harness.core.limits import (
     CAPTURE_BODY_BYTES_MAX,
     ENDPOINTS_MAX,
     OTHER_ENDPOINT,
-    SHADOW_ANSWER_BYTES_MAX,
     SHADOW_BYTES_IN_FLIGHT_MAX,
     SHADOW_TRIALS_IN_FLIGHT_MAX,
     WARM_UP_REQUESTS,
     WARM_UP_SECONDS,
 )
 from harness.core.outcomes import Tally
-from harness.core.values import Arm, Exchange, Request, Trial
-from harness.proxy.breaker import Breaker, BreakerOptions, BreakerState
-from harness.proxy.call import Call
+from harness.core.plain import AnyExchange, AnyTrial
+from harness.core.values import Request
+from harness.proxy.breaker import BreakerOptions, BreakerState
 from harness.proxy.exclusions import Exclusions
 from harness.proxy.plain import PlainRequest
 from harness.proxy.protection import Protection
 from harness.proxy.sampling import Sampler, parse_sample_key
+from harness.proxy.shadow import Lane, ShadowTrial, answered_bytes
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import GUARD_HEADER
 
 _LOG = logging.getLogger(__name__)
-_GUARD = ((GUARD_HEADER, "1"),)
 
 
 class FaultLog:
@@ -129,7 +129,7 @@ class Sink(msgspec.Struct, frozen=True, kw_only=True):
     before it is sent. What was sent is always put, so at most `trials_in_flight_max` trials come after it turned False.
     """
 
-    put: Callable[[Trial], None]
+    put: Callable[[AnyTrial], None]
     has_room: Callable[[str, int], bool]
 
 
@@ -164,8 +164,9 @@ class Dispatcher:
         self._faults = faults
         self._warm_up = WarmUp()
         self._mirror_percent = 100.0
+        self._opened: Counter[Role] = Counter()
         self.use(options)
-        self._under_way: set[_ShadowTrial] = set()
+        self._under_way: set[ShadowTrial] = set()
         self._bytes = 0
         self._seq = 0
         self._stopping = False
@@ -181,8 +182,8 @@ class Dispatcher:
         key = parse_sample_key(options.sample_key) if options.sample_key else None
         self._exclusions, self._options = exclusions, options
         self._sampler = Sampler(key, rng=self._rng, secret=self._naming.session_key)
-        self._protection = Protection(self._pools, rps_max=options.shadow_rps_max, breaker=options.breaker)
-        lanes = tuple(_Lane(role, pool, self._protection.breakers.get(role)) for role, pool in self._pools.items())
+        self._protection = Protection(self._pools, rps_max=options.shadow_rps_max, breaker=options.breaker, opened=self._opened)
+        lanes = tuple(Lane(role, pool, self._protection.breakers.get(role)) for role, pool in self._pools.items())
         self._orders = tuple((way, (Role.STABLE, *(lane.role for lane in way))) for way in (lanes, lanes[::-1])[: len(lanes)])
         """The orders in which shadows are sent; the coin chooses. Empty without a shadow target."""
         self.mirror_percent = self._mirror_percent
@@ -212,7 +213,12 @@ class Dispatcher:
         """How the breaker of each shadow target stands; empty where none can open."""
         return {role: breaker.state for role, breaker in self._protection.breakers.items()}
 
-    def offer(self, request: Request, stable: Exchange, starved: bool, plain: PlainRequest | None = None) -> None:
+    @property
+    def breakers_opened(self) -> Counter[Role]:
+        """How often the breaker of each shadow target has opened, over every change of options."""
+        return self._opened
+
+    def offer(self, request: Request, stable: AnyExchange, starved: bool, plain: PlainRequest | None = None) -> None:
         """A live exchange was completed. Never raises; the request gets its outcome here or when its trial was compared.
 
         `starved`: the copy of the request is incomplete because the harness ran out of its bound on memory.
@@ -239,7 +245,7 @@ class Dispatcher:
             return True
         return outcome is not None
 
-    def go_on(self, request: Request, stable: Exchange) -> None:
+    def go_on(self, request: Request, stable: AnyExchange) -> None:
         """Stable's exchange of a request that was not declined. Never raises; the request gets its outcome as with `offer`."""
         try:
             self._count(self._shed_or_begin(request, stable, starved=False))
@@ -284,7 +290,7 @@ class Dispatcher:
         return None
 
     def _shed_or_begin(
-        self, request: Request, stable: Exchange, starved: bool, plain: PlainRequest | None = None
+        self, request: Request, stable: AnyExchange, starved: bool, plain: PlainRequest | None = None
     ) -> SkipReason | ShedReason | None:
         """Send the shadows, unless something speaks against it. Nothing looks at what the arms would answer."""
         held, now_ns = self._held_bytes(request, stable), self._clock.monotonic_ns()
@@ -307,16 +313,17 @@ class Dispatcher:
             return SkipReason.TRUNCATED_REQUEST
         return self._protection.refuses(now_ns)
 
-    def _held_bytes(self, request: Request, stable: Exchange) -> int:
+    def _held_bytes(self, request: Request, stable: AnyExchange) -> int:
         """What the trial may come to hold: each arm is taken to answer as much as stable did."""
-        answer = 0 if stable.response is None else min(stable.response.body.size, CAPTURE_BODY_BYTES_MAX)
+        answer = min(answered_bytes(stable), CAPTURE_BODY_BYTES_MAX)
         return len(request.body.data) + answer * (1 + len(self._orders))
 
-    def _begin(self, request: Request, stable: Exchange, plain: PlainRequest | None, *, endpoint: str, held: int, now_ns: int) -> None:
+    def _begin(self, request: Request, stable: AnyExchange, plain: PlainRequest | None, *, endpoint: str, held: int, now_ns: int) -> None:
         lanes, order = self._orders[len(self._orders) == 2 and self._rng.random() < 0.5]
-        shadow = _ShadowTrial(
+        shadow = ShadowTrial(
             request,
-            Arm(role=Role.STABLE, exchange=stable, intended_ns=stable.started_ns),
+            plain,
+            stable,
             trial_id=self._naming.ids.next_id(),
             endpoint=endpoint,
             entity=self._naming.entity_of(request),
@@ -333,13 +340,13 @@ class Dispatcher:
         self._protection.sent(now_ns)
         try:
             for lane in lanes:
-                shadow.send(lane, self._clock.monotonic_ns(), plain)
-        except Exception:
+                shadow.send(lane, self._clock.monotonic_ns())
+        except Exception:  # whatever it is, the trial leaves; then it is raised
             shadow.abort()
             self._leave(shadow)
             raise
 
-    def _finish(self, shadow: "_ShadowTrial") -> None:
+    def _finish(self, shadow: "ShadowTrial") -> None:
         self._leave(shadow)
         try:
             self._sink.put(shadow.trial(self._seq, self._control, self._design))
@@ -349,114 +356,8 @@ class Dispatcher:
         else:
             self._seq += 1
 
-    def _leave(self, shadow: "_ShadowTrial") -> None:
+    def _leave(self, shadow: "ShadowTrial") -> None:
         self._under_way.discard(shadow)
         self._bytes -= shadow.held_bytes
         if not self._under_way:
             self._idle.set()
-
-
-class _Lane(msgspec.Struct, frozen=True):
-    """The way to one shadow target."""
-
-    role: Role
-    pool: UpstreamPool
-    breaker: Breaker | None
-
-
-class _ShadowTrial:
-    """A trial whose shadows are under way."""
-
-    __slots__ = (
-        "_answer_bytes_max",
-        "_calls",
-        "_done",
-        "_endpoint",
-        "_entity",
-        "_id",
-        "_in_flight",
-        "_order",
-        "_request",
-        "_session",
-        "_stable",
-        "_warm_up",
-        "arms",
-        "held_bytes",
-    )
-
-    def __init__(
-        self,
-        request: Request,
-        stable: Arm,
-        *,
-        trial_id: str,
-        endpoint: str,
-        entity: str,
-        session: str,
-        order: tuple[Role, ...],
-        in_flight: int,
-        warm_up: bool,
-        held_bytes: int,
-        done: Callable[["_ShadowTrial"], None],
-    ) -> None:
-        self._request = request
-        self._stable = stable
-        self._id = trial_id
-        self._endpoint = endpoint
-        self._entity = entity
-        self._session = session
-        self._order = order
-        self._in_flight = in_flight
-        self._warm_up = warm_up
-        self._done = done
-        self._calls: list[tuple[Call, _Lane, int]] = []
-        response = stable.exchange.response
-        self._answer_bytes_max = SHADOW_ANSWER_BYTES_MAX + 2 * (0 if response is None else response.body.size)
-        self.held_bytes = held_bytes
-        self.arms: dict[Role, Arm] = {}
-
-    def send(self, lane: _Lane, intended_ns: int, plain: PlainRequest | None) -> None:
-        """Send the request to one arm. Both arms get the same bytes, but for a Host that is rewritten."""
-        role, breaker = lane.role, lane.breaker
-        ticket = 0 if breaker is None else breaker.begin()
-
-        def answered(exchange: Exchange) -> None:
-            if breaker is not None:
-                breaker.end(ticket, exchange)
-            self.arms[role] = Arm(role=role, exchange=exchange, intended_ns=intended_ns)
-            if len(self.arms) == len(self._order) - 1:
-                self._done(self)
-
-        try:
-            call = lane.pool.submit(self._request, answered, extra=_GUARD, plain=plain, answer_bytes_max=self._answer_bytes_max)
-        except Exception:
-            if breaker is not None:
-                breaker.give_up(ticket)
-            raise
-        self._calls.append((call, lane, ticket))
-
-    def abort(self) -> None:
-        """Give the exchanges up; nothing more is heard of them."""
-        for call, lane, ticket in self._calls:
-            call.abort()
-            if lane.breaker is not None and lane.role not in self.arms:
-                lane.breaker.give_up(ticket)
-
-    def trial(self, seq: int, control: Control, design: Design) -> Trial:
-        """The whole of it, once every arm has answered."""
-        return Trial(
-            id=self._id,
-            seq=seq,
-            endpoint=self._endpoint,
-            request=self._request,
-            stable=self._stable,
-            secondary=self.arms.get(Role.SECONDARY),
-            candidate=self.arms.get(Role.CANDIDATE),
-            control=control,
-            design=design,
-            order=self._order,
-            session=self._session,
-            entity=self._entity,
-            in_flight=self._in_flight,
-            warm_up=self._warm_up,
-        )

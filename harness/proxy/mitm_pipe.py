@@ -26,6 +26,7 @@ class Pipe(asyncio.Transport):
         self._protocol: asyncio.Protocol | None = None
         self._waiting: deque[bytes] = deque()
         self._size = 0
+        self._owed = 0
         self._high = STREAM_BUFFER_BYTES_MAX
         self._full = False
         self._closing = False
@@ -42,8 +43,19 @@ class Pipe(asyncio.Transport):
 
     @property
     def over(self) -> bool:
-        """Nothing more comes from the protocol, and all it wrote was taken."""
-        return self._closing and not self._size
+        """Nothing more comes from the protocol, and the client has all it wrote."""
+        return self._closing and not self.get_write_buffer_size()
+
+    @property
+    def waiting(self) -> int:
+        """Bytes to take."""
+        return self._size
+
+    def owe(self, size: int) -> None:
+        """So many bytes of what was taken wait at the front for the client to give room. The pipe is not over before."""
+        if self._protocol is not None:
+            self._owed = size
+            self._end_if_over()
 
     @property
     def eof(self) -> bool:
@@ -81,8 +93,7 @@ class Pipe(asyncio.Transport):
             self._full = False
             if self._protocol is not None:
                 self._protocol.resume_writing()
-        if self._closing and not self._size:
-            self._loop.call_soon(self.lost)
+        self._end_if_over()
         return b"".join(pieces)
 
     def write(self, data: bytes | bytearray | memoryview) -> None:
@@ -99,8 +110,7 @@ class Pipe(asyncio.Transport):
         if self._closing:
             return
         self._closing = True
-        if not self._size:
-            self._loop.call_soon(self.lost)
+        self._end_if_over()
         self._wake(self)
 
     def abort(self) -> None:
@@ -115,7 +125,7 @@ class Pipe(asyncio.Transport):
         return self._closing
 
     def get_write_buffer_size(self) -> int:
-        return self._size
+        return self._size + self._owed
 
     def set_write_buffer_limits(self, high: int | None = None, low: int | None = None) -> None:  # noqa: ARG002 - asyncio's form
         self._high = STREAM_BUFFER_BYTES_MAX if high is None else high
@@ -138,6 +148,15 @@ class Pipe(asyncio.Transport):
         self.reading = True
         self._wake(self)
 
+    def _end_if_over(self) -> None:
+        if self.over:
+            self._loop.call_soon(self._lost_if_over)
+
+    def _lost_if_over(self) -> None:
+        """What was taken last may be owed since."""
+        if self.over:
+            self.lost()
+
     def _drop(self) -> None:
         self._waiting.clear()
-        self._size = 0
+        self._size = self._owed = 0

@@ -11,9 +11,10 @@ import httptools
 
 from harness.core.labels import ErrorKind, RefusedReason
 from harness.core.limits import CHUNK_OVERHEAD_BYTES_PER_BYTE_MAX, HEAD_BYTES_MAX, INTERIM_ANSWERS_MAX, REQUEST_BODY_BYTES_MAX
+from harness.core.plain import PlainAnswer
 from harness.core.values import Headers
 from harness.proxy import wire
-from harness.proxy.plain import PlainAnswer, PlainRequest, plain_answer, plain_request
+from harness.proxy.plain import PlainRequest, plain_answer, plain_request
 from harness.proxy.wire import AnswerHead, BrokenAnswer, Framing, Refused, RequestHead
 
 _FIELD_OVERHEAD_BYTES = 4
@@ -56,6 +57,7 @@ class _Fields(ABC):
         self._head_bytes = 0
         self._in_head = True
         self._between = True
+        self._ended = False
         self._partial_bytes = 0
         self._body_bytes = 0
         self._raw_bytes = 0
@@ -93,8 +95,11 @@ class _Fields(ABC):
 
     def _over_bound(self, count: int) -> bool:
         """Whether an unfinished head, or the framing around a body, has grown beyond its bound. Call after each read."""
+        ended, self._ended = self._ended, False
         if self._between:
             self._partial_bytes = 0
+            return False
+        if ended:  # how much of this read belongs to the message before is not known
             return False
         if self._in_head:
             self._partial_bytes += count
@@ -266,7 +271,7 @@ class RequestParser(_Fields):
         head = self._resuming
         if head is not None and (head.framing is Framing.CHUNKED or head.length):
             return
-        self._between = True
+        self._between = self._ended = True
         self._receiver.request_end(self._take_fields())
 
 
@@ -284,6 +289,7 @@ class AnswerParser(_Fields):
         self._parser = httptools.HttpResponseParser(self)
         self._receiver: AnswerReceiver | None = None
         self._method = ""
+        self._like: PlainAnswer | None = None
         self._broken: BrokenAnswer | None = None
         self._reason = b""
         self._head: AnswerHead | None = None
@@ -294,13 +300,14 @@ class AnswerParser(_Fields):
         self.reusable = True
         """Whether a further answer may follow on the connection."""
 
-    def expect(self, method: str, receiver: AnswerReceiver) -> None:
-        """The next answer is to a request with `method`."""
+    def expect(self, method: str, receiver: AnswerReceiver, like: PlainAnswer | None = None) -> None:
+        """The next answer is to a request with `method`. `like` is a plain answer that may come again, byte for byte."""
         if self._renew:
             self._parser = httptools.HttpResponseParser(self)
             self._renew = False
         self._method = method
         self._receiver = receiver
+        self._like = like
         self._head = None
         self._complete = False
         self._interim_count = 0
@@ -310,12 +317,14 @@ class AnswerParser(_Fields):
         """Read `data`, the first bytes since `expect`, as one plain answer, which the receiver is not told of; on None `feed` it."""
         if self._method == "HEAD" or not self._between:
             return None
-        found = plain_answer(data)
-        if found is None or not self._judge.accepts(data):
-            return None
+        found = self._like
+        if found is None or found.data != data:
+            found = plain_answer(data)
+            if found is None or not self._judge.accepts(data):
+                return None
         self._receiver = None
         self._complete = True
-        self.reusable = self.reusable and found.head.keep_alive
+        self.reusable = self.reusable and found.keep_alive
         return found
 
     def feed(self, data: bytes) -> bytes | None:

@@ -19,17 +19,28 @@ from harness.core.limits import (
     PLAIN_SHAPES_MAX,
     REQUEST_BODY_BYTES_MAX,
 )
+from harness.core.plain import PlainAnswer, read_answer
 from harness.core.values import Headers
 from harness.proxy.wire import GUARD_HEADER, AnswerHead, Framing, RequestHead
 
 _REQUEST_LINE: Final = re.compile(r"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[!-~]*) HTTP/1\.1\r(?=\n)")
 """Methods with rules of their own (OPTIONS, TRACE, CONNECT) and other forms of the target are not plain."""
-_STATUS_LINE: Final = re.compile(r"HTTP/1\.1 (2(?!04)\d\d|3(?!04)\d\d|[45]\d\d) ([ -~\x80-\xff]*)\r(?=\n)", re.ASCII)
-"""Interim answers and those without a body are not plain."""
 _FIELD: Final = re.compile(r"\n([^:]++): ([^ \t\r][^\r]*+)\r")
 """One field line in the form in which it is written anew. Anchored at its start: each line that llhttp accepts gives one field or none."""
 _AUTHORITY: Final = re.compile(r"[^/ \t,@?#\\]+")
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}")
+_PLAIN_FIELD: Final = rb"[!#-'*+\-.0-9A-Z^-z|~]++: [!-~\x80-\xff][^\r\n]*+\r\n"
+_ANSWER_HEAD: Final = re.compile(
+    rb"HTTP/1\.1 (?:2(?!04)\d\d|3(?!04)\d\d|[45]\d\d) [ -~\x80-\xff]*+\r\n"
+    rb"(?:(?![CcKkPpTtUu])" + _PLAIN_FIELD + rb"|(?i:content-length): (?(1)(?!)|(0|[1-9][0-9]{0,17}))\r\n"
+    rb"|(?(2)(?!)|((?i:connection): ((?i:keep-alive|close))\r\n))"
+    rb"|(?(4)(?!)|((?i:keep-alive): [!-~\x80-\xff][^\r\n]*+\r\n))"
+    rb"|(?!(?i:c(?:onnection|ontent-length)|keep-alive|proxy-(?:connection|authenticate|authorization)|t(?:ransfer-encoding|e|railer)|upgrade):)"
+    + _PLAIN_FIELD
+    + rb")*+\r\n"
+)
+"""The head of a plain answer: interim answers and those without a body are not plain. One field of each name that says how the
+message ends or what becomes of the connection, in the usual form, or none; what concerns one connection only in few forms."""
 _NOT_PLAIN: Final = frozenset({"transfer-encoding", "upgrade", "te", "trailer", "expect", "proxy-connection", GUARD_HEADER})
 _ONE_AT_MOST: Final = ("host", "content-length", "connection")
 
@@ -39,21 +50,12 @@ class PlainRequest(msgspec.Struct, frozen=True):
 
     head: RequestHead
     """As the client sent it."""
+    came: bytes
+    """The head's bytes as they came."""
     raw: bytes
-    """The head's bytes without what concerns the client's connection only."""
-    headers: Headers
-    """What `raw` says."""
-    host: int
-    """Which of `headers` is Host."""
-    body: bytes
-
-
-class PlainAnswer(msgspec.Struct, frozen=True):
-    """A plain answer."""
-
-    head: AnswerHead
-    raw: bytes
-    """The whole answer without what concerns the target's connection only."""
+    """The same without what concerns the client's connection only."""
+    host: tuple[str, str]
+    """Its Host, name and value."""
     body: bytes
 
 
@@ -65,8 +67,6 @@ class _Shape(msgspec.Struct, frozen=True):
     connection: int
     dropped: tuple[int, ...]
     """Fields that concern one connection only, the last one first."""
-    host_sent: int
-    """Where Host is once they are gone."""
 
 
 @lru_cache(PLAIN_SHAPES_MAX)
@@ -77,7 +77,7 @@ def _shape(names: tuple[str, ...]) -> _Shape | None:
         return None
     host, length, connection = (lower.index(name) if name in lower else -1 for name in _ONE_AT_MOST)
     dropped = tuple(i for i in range(len(lower) - 1, -1, -1) if lower[i] in HOP_BY_HOP)
-    return _Shape(host, length, connection, dropped, host - sum(i < host for i in dropped))
+    return _Shape(host, length, connection, dropped)
 
 
 def _fields(text: str, start: int) -> tuple[Headers, _Shape] | None:
@@ -114,8 +114,8 @@ def plain_request(data: bytes) -> PlainRequest | None:
     end = data.find(b"\r\n\r\n") + 4
     if not 4 <= end <= PLAIN_HEAD_BYTES_MAX:
         return None
-    raw = data[:end]
-    text = raw.decode("latin-1")
+    came = data[:end]
+    text = came.decode("latin-1")
     line = _REQUEST_LINE.match(text)
     read = None if line is None else _fields(text, line.end())
     if line is None or read is None:
@@ -142,10 +142,7 @@ def plain_request(data: bytes) -> PlainRequest | None:
         http10=False,
         keep_alive=keep_alive,
     )
-    raw = _without(raw, headers, shape.dropped)
-    for i in shape.dropped:
-        headers = (*headers[:i], *headers[i + 1 :])
-    return PlainRequest(head, raw, headers, shape.host_sent, data[end:])
+    return PlainRequest(head, came, _without(came, headers, shape.dropped), headers[shape.host], data[end:])
 
 
 _REQUEST_BYTES_MAX: Final = min(REQUEST_BODY_BYTES_MAX, CAPTURE_BODY_BYTES_MAX)
@@ -153,41 +150,51 @@ _REQUEST_BYTES_MAX: Final = min(REQUEST_BODY_BYTES_MAX, CAPTURE_BODY_BYTES_MAX)
 
 def plain_answer(data: bytes) -> PlainAnswer | None:
     """Read `data` as one plain answer, to another method than HEAD; None if it is anything else. As `plain_request`."""
-    end = data.find(b"\r\n\r\n") + 4
-    if not 4 <= end <= PLAIN_HEAD_BYTES_MAX:
+    found = _ANSWER_HEAD.match(data, 0, PLAIN_HEAD_BYTES_MAX)
+    if found is None:
         return None
-    text = data[:end].decode("latin-1")
-    line = _STATUS_LINE.match(text)
-    read = None if line is None else _fields(text, line.end())
-    if line is None or read is None:
+    length, connection, said, keep_alive = found.groups()
+    end = found.end()
+    if length is None or int(length) != len(data) - end or int(length) > CAPTURE_BODY_BYTES_MAX:
         return None
-    headers, shape = read
-    keep_alive = _stays_open(headers, shape)
-    if keep_alive is None or shape.length < 0:
-        return None
-    said = headers[shape.length][1]
-    length = len(data) - end
-    if not _LENGTH.fullmatch(said) or int(said) != length or length > CAPTURE_BODY_BYTES_MAX:
-        return None
-    head = AnswerHead(status=int(line[1]), reason=line[2], headers=headers, framing=Framing.LENGTH, length=length, keep_alive=keep_alive)
-    return PlainAnswer(head, _without(data, headers, shape.dropped), data[end:])
+    if data.find(b" \r", 0, end) >= 0 or data.find(b"\t\r", 0, end) >= 0:
+        return None  # white space at the end of a value is not part of it
+    hops = () if connection is None else (found.span(2),)
+    if keep_alive is not None:
+        hops = tuple(sorted((*hops, found.span(4))))
+    return PlainAnswer(data, end, said is None or len(said) != _CLOSE, hops)
 
 
-def readdressed(plain: PlainRequest, host: str, base_path: str) -> tuple[bytes, Headers]:
-    """Head and headers with this Host, and the target under `base_path`."""
-    raw, headers = plain.raw, plain.headers
-    name, known = headers[plain.host]
+_CLOSE: Final = len("close")
+
+
+def readdressed(plain: PlainRequest, host: str, base_path: str) -> bytes:
+    """The head with this Host, and the target under `base_path`."""
+    raw = plain.raw
+    name, known = plain.host
     if host != known:
         raw = raw.replace(f"\r\n{name}: {known}\r\n".encode("latin-1"), f"\r\n{name}: {host}\r\n".encode("latin-1"), 1)
-        headers = (*headers[: plain.host], (name, host), *headers[plain.host + 1 :])
     if base_path:
         raw = raw.replace(b" ", b" " + base_path.encode("latin-1"), 1)
-    return raw, headers
+    return raw
+
+
+def read_head(answer: PlainAnswer) -> AnswerHead:
+    """The answer's head by its fields."""
+    read = read_answer(answer.data, answer.head_bytes)
+    return AnswerHead(
+        status=read.status,
+        reason=read.reason,
+        headers=read.headers,
+        framing=Framing.LENGTH,
+        length=answer.body_bytes,
+        keep_alive=answer.keep_alive,
+    )
 
 
 def closing(answer: PlainAnswer) -> bytes:
-    """The answer as the last one on a connection."""
-    head, separator, body = answer.raw.partition(b"\r\n\r\n")
+    """The answer, as it goes on, as the last one on a connection."""
+    head, separator, body = answer.raw().partition(b"\r\n\r\n")
     return b"".join((head, b"\r\nConnection: close", separator, body))
 
 

@@ -5,6 +5,7 @@ or to none: while one target's breaker is open the other gets nothing either.
 """
 
 import logging
+from collections import Counter
 from collections.abc import Iterable
 from functools import partial
 
@@ -18,13 +19,18 @@ _LOG = logging.getLogger(__name__)
 class Protection:
     """Asked before each trial is sent to all shadow targets."""
 
-    def __init__(self, roles: Iterable[Role], *, rps_max: float | None, breaker: BreakerOptions) -> None:
+    def __init__(
+        self, roles: Iterable[Role], *, rps_max: float | None, breaker: BreakerOptions, opened: Counter[Role] | None = None
+    ) -> None:
+        """`opened` is where it is counted how often breakers open; one handed in goes on counting over several protections."""
         can_open = breaker.error_share is not None or breaker.latency_ms is not None
         self.breakers = {role: Breaker(breaker, partial(self._note, role)) for role in roles} if can_open else {}
         """Of each target; empty where none may open."""
         self._each = tuple(self.breakers.values())
         self._cap = None if rps_max is None else RateCap(rps_max)
         self._left_alone: set[Role] = set()
+        self.opened: Counter[Role] = Counter() if opened is None else opened
+        """How often the breaker of each target has opened."""
 
     def refuses(self, now_ns: int) -> ShedReason | None:
         """Why no trial may be sent now; None where one may. Changes nothing."""
@@ -42,6 +48,8 @@ class Protection:
 
     def _note(self, role: Role, state: BreakerState) -> None:
         """Say when a target is left alone and when it has recovered, not each time it is tried in between."""
+        if state is BreakerState.OPEN:
+            self.opened[role] += 1
         if state is BreakerState.OPEN and role not in self._left_alone:
             self._left_alone.add(role)
             _LOG.warning("%s is left alone for a while: too many of the last exchanges with it failed or were slow", role)

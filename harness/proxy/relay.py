@@ -10,12 +10,13 @@ from harness.core.clock import Clock
 from harness.core.http import header
 from harness.core.labels import ErrorKind, RefusedReason, SkipReason
 from harness.core.outcomes import Tally
-from harness.core.values import Body, Exchange, Headers, Request, Response, TransportError, body_of
+from harness.core.plain import AnyExchange, PlainAnswer, PlainExchange, read_answer, read_request
+from harness.core.values import Body, Exchange, Headers, Request, Response, TransportError
 from harness.proxy import wire
 from harness.proxy.call import Call
 from harness.proxy.capture import NOTHING, BodyCapture, Budget
 from harness.proxy.forwarding import ForwardingOptions
-from harness.proxy.plain import PlainAnswer, PlainRequest, closing
+from harness.proxy.plain import PlainRequest, closing, read_head
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import GUARD_HEADER, AnswerHead, Framing, Refused, RequestHead
 
@@ -42,7 +43,7 @@ class Live:
         clock: Clock,
         tally: Tally,
         budget: Budget,
-        completed: Callable[[Request, Exchange, bool, PlainRequest | None], None],
+        completed: Callable[[Request, AnyExchange, bool, PlainRequest | None], None],
         forwarding: ForwardingOptions | None = None,
         copies: bool = True,
     ) -> None:
@@ -59,9 +60,9 @@ class Live:
         self.copies = copies
         """Whether anybody uses the copies. Where not, none is made, and each exchange is skipped as having no shadow."""
         self._loop = pool.loop
-        self._copied: list[tuple[Request, Exchange, bool, PlainRequest | None]] = []
+        self._copied: list[tuple[Request, AnyExchange, bool, PlainRequest | None]] = []
 
-    def copied(self, request: Request, stable: Exchange, starved: bool, plain: PlainRequest | None) -> None:
+    def copied(self, request: Request, stable: AnyExchange, starved: bool, plain: PlainRequest | None) -> None:
         """Tell `completed` of an exchange, once the loop has done all for clients that it has in hand now."""
         if not self._copied:
             self._loop.call_soon(self._hand_over)
@@ -120,6 +121,7 @@ class Relay:
         "_refused",
         "_request_capture",
         "_sent",
+        "_sent_head",
         "_sent_headers",
         "_settled",
         "_tunnel",
@@ -161,6 +163,8 @@ class Relay:
         self._out: list[bytes] = []
         self._pieces: list[bytes] = []
         self._sent = False
+        self._sent_head = b""
+        """As stable got it, of a plain request; of another its fields:"""
         self._sent_headers: Headers = ()
         self._first_byte_ns = 0
         live.tally.entered()
@@ -208,7 +212,7 @@ class Relay:
             call.pause()
 
     def _readdressed(self, plain: PlainRequest, pool: UpstreamPool) -> bytes:
-        data, self._sent_headers = pool.addressed(plain)
+        self._sent_head = data = pool.addressed(plain)
         return data + plain.body if plain.body else data
 
     def _written(self, head: RequestHead, pool: UpstreamPool) -> bytes:
@@ -266,20 +270,22 @@ class Relay:
             self._call.write_eof()
 
     def answer_plain(self, answer: PlainAnswer) -> None:
-        request, client, live, head = self.head, self._client, self._live, answer.head
+        request, client, live = self.head, self._client, self._live
         assert request is not None
-        if request.http10 or not live.budget.fits(head.length):
-            self.answer_head(head)
-            self.answer_body(answer.body)
+        if request.http10 or not live.budget.fits(answer.body_bytes):
+            self.answer_head(read_head(answer))
+            self.answer_body(answer.data[answer.head_bytes :])
             self.answer_end(())
             return
         now_ns = live.clock.monotonic_ns()
-        self._first_byte_ns = now_ns
         keep = request.keep_alive and self.complete and client.may_keep()
-        client.send(answer.raw if keep else closing(answer))
+        client.send(answer.raw() if keep else closing(answer))
         client.finished(keep=keep)  # first, so that the client's next request goes out before any shadow
-        response = Response(head.status, head.headers, body_of(answer.body), head.reason) if live.copies else None
-        self._complete(response, None, now_ns)
+        if self._plain is not None and live.copies and not self._settled:
+            self._complete_plain(request, answer, now_ns)
+        else:
+            self._first_byte_ns = now_ns
+            self._complete(read_answer(answer.data, answer.head_bytes) if live.copies else None, None, now_ns)
 
     def answer_interim(self, head: AnswerHead) -> None:
         assert self.head is not None
@@ -387,6 +393,16 @@ class Relay:
         self._end()
         self._client.finished(keep=keep)
 
+    def _complete_plain(self, head: RequestHead, answer: PlainAnswer, ended_ns: int) -> None:
+        """As `_complete`, where request and answer were plain."""
+        call, capture = self._call, self._request_capture
+        assert call is not None
+        self._settled = True
+        request = Request(head.method, head.target, head.headers, NOTHING if capture is None else capture.body(), head.authority.lower())
+        exchange = PlainExchange(self._sent_head, answer, call.started_ns, ended_ns, ended_ns)
+        self._live.copied(request, exchange, capture is not None and capture.starved, self._plain)
+        self._end()
+
     def _complete(self, response: Response | None, error: TransportError | None, ended_ns: int) -> None:
         """The client has what stable gave: hand over the copy."""
         head, call, live = self.head, self._call, self._live
@@ -421,6 +437,8 @@ class Relay:
         self._live.tally.skipped(reason)
 
     def _as_sent(self, head: RequestHead, body: Body) -> Request:
+        if self._plain is not None:
+            return read_request(self._sent_head, body, head.authority.lower())
         target = self._live.pool.target_for(head.target)
         return Request(method=head.method, target=target, headers=self._sent_headers, body=body, host=head.authority.lower())
 

@@ -14,15 +14,20 @@ import msgspec
 
 from harness.core.clock import Clock, Rng
 from harness.core.errors import SetupError
-from harness.core.labels import Control
+from harness.core.labels import Control, Role
 from harness.core.limits import CLIENTS_DEFAULT, LIVE_CAPTURE_BYTES_MAX, SHADOW_BYTES_IN_FLIGHT_MAX
 from harness.core.outcomes import Tally
+from harness.core.plain import AnyExchange, opened_exchange
 from harness.core.values import Exchange, Request
+from harness.proxy import backlog
 from harness.proxy.address import HostRule, UpstreamAddress, tls_context
+from harness.proxy.breaker import BreakerState
 from harness.proxy.capture import Budget
+from harness.proxy.clients import Clients
+from harness.proxy.deadlines import ClientTimeouts
 from harness.proxy.dispatch import Dispatcher, DispatchOptions, FaultLog, Naming, Sink
 from harness.proxy.forwarding import ForwardingOptions
-from harness.proxy.ingress import ClientConnection, Clients, ClientTimeouts
+from harness.proxy.ingress import ClientConnection
 from harness.proxy.plain import PlainRequest
 from harness.proxy.relay import Live
 from harness.proxy.tls import HANDSHAKE_SECONDS_MAX, TlsListener
@@ -97,6 +102,7 @@ class ProxyServer:
         self._shadow_budget = Budget(SHADOW_BYTES_IN_FLIGHT_MAX)
         self._server: asyncio.Server | None = None
         self._own_unix_path = ""
+        self._handed_in = False
         self._tls: TlsListener | None = None
         self._live: Live | None = None
         self._dispatcher: Dispatcher | None = None
@@ -124,6 +130,14 @@ class ProxyServer:
     def in_flight(self) -> int:
         """Shadow trials under way."""
         return 0 if self._dispatcher is None else self._dispatcher.in_flight
+
+    @property
+    def breakers(self) -> dict[Role, tuple[BreakerState, int]]:
+        """How the breaker of each shadow target stands, and how often it has opened; empty where none can open."""
+        if self._dispatcher is None:
+            return {}
+        opened = self._dispatcher.breakers_opened
+        return {role: (state, opened[role]) for role, state in self._dispatcher.breakers.items()}
 
     def mirror(self, percent: float) -> None:
         """Mirror so many of a hundred requests from now on, or from its start."""
@@ -201,11 +215,9 @@ class ProxyServer:
         """
         loop = asyncio.get_running_loop()
         deadline_s = loop.time() + grace_s
-        if self._server is not None:
-            for _ in range(3):
-                await asyncio.sleep(0)  # connections that wait in the backlog are accepted first
-            self._server.close()
-        await self._clients.stop(grace_s)
+        if self._server is not None and self._server.sockets:
+            await self._no_more(self._server, min(backlog.SETTLE_SECONDS, grace_s))
+        await self._clients.stop(max(0.0, deadline_s - loop.time()))
         await self._drain(deadline_s)
         for pool in self._pools:
             await pool.close()
@@ -213,8 +225,17 @@ class ProxyServer:
             with contextlib.suppress(TimeoutError):  # a client amid its handshake is not waited for (Python 3.12 would)
                 async with asyncio.timeout(1.0):
                     await self._server.wait_closed()
+
+    async def _no_more(self, server: asyncio.Server, settle_s: float) -> None:
+        """Take whoever is connected by now, and close the listener. A socket handed in is its owner's to end: see `backlog`."""
         if self._own_unix_path:
-            Path(self._own_unix_path).unlink(missing_ok=True)  # noqa: ASYNC240 - one system call, at the end
+            Path(self._own_unix_path).unlink(missing_ok=True)  # noqa: ASYNC240 - one system call
+        elif not self._handed_in:
+            for each in server.sockets:
+                with each.dup() as sock:
+                    backlog.begin_no_more(sock)
+        await backlog.emptied(server.sockets, settle_s)
+        server.close()
 
     def _protocol(self, stable: UpstreamPool) -> Callable[[], asyncio.Protocol]:
         """What speaks with those who connect."""
@@ -250,6 +271,7 @@ class ProxyServer:
     async def _listen(self, protocol: Callable[[], asyncio.Protocol], sock: socket.socket | None) -> None:
         loop = asyncio.get_running_loop()
         options = self._options
+        self._handed_in = sock is not None
         how: dict[str, Any] = {"backlog": LISTEN_BACKLOG}
         if self._tls is not None:
             how |= {"ssl": self._tls.context, "ssl_handshake_timeout": HANDSHAKE_SECONDS_MAX}
@@ -280,14 +302,15 @@ class ProxyServer:
         name = self._server.sockets[0].getsockname()
         return name[0], name[1]
 
-    def _completed(self, request: Request, exchange: Exchange, starved: bool, plain: PlainRequest | None = None) -> None:
+    def _completed(self, request: Request, exchange: AnyExchange, starved: bool, plain: PlainRequest | None = None) -> None:
         assert self._dispatcher is not None
-        self._record(request, exchange)
+        if self._on_exchange is not None:
+            self._record(request, exchange)
         self._dispatcher.offer(request, exchange, starved, plain)
 
-    def _record(self, request: Request, exchange: Exchange) -> None:
+    def _record(self, request: Request, exchange: AnyExchange) -> None:
         if self._on_exchange is not None:
             try:
-                self._on_exchange(request, exchange)
+                self._on_exchange(request, opened_exchange(exchange, request))
             except Exception as error:  # noqa: BLE001 - a recorder that fails must not touch the client
                 self._faults.add("recording", error)

@@ -14,14 +14,15 @@ from harness.core.clock import Clock
 from harness.core.http import SAFE_METHODS
 from harness.core.labels import ErrorKind
 from harness.core.limits import UPSTREAM_IDLE_CONNECTIONS_MAX
-from harness.core.values import Body, Exchange, Headers, Request, Response, TransportError
+from harness.core.plain import AnyExchange, PlainAnswer, PlainExchange, opened_exchange, read_answer, read_request
+from harness.core.values import Exchange, Headers, Request, Response, TransportError
 from harness.proxy import wire
 from harness.proxy.address import HostRule, UpstreamAddress, tls_context
 from harness.proxy.call import AnswerReader, Call, CallsUnderWay
 from harness.proxy.capture import BodyCapture, Budget
 from harness.proxy.connection import UpstreamConnection
 from harness.proxy.outbox import Outbox
-from harness.proxy.plain import PlainAnswer, PlainRequest, field_lines, readdressed
+from harness.proxy.plain import PlainRequest, field_lines, readdressed
 from harness.proxy.wire import AnswerHead, Framing
 
 IDLE_SECONDS_MAX = 15.0
@@ -61,7 +62,7 @@ class UpstreamPool:
         self._connecting: set[asyncio.Task[None]] = set()
         self._tls = tls_context(target)
         self._unsent: list[Call] = []
-        self._outbox = Outbox()
+        self.outbox = Outbox()
         self._closed = False
 
     @property
@@ -91,10 +92,10 @@ class UpstreamPool:
         """The request target under the base path."""
         return target if target == "*" else self._target.base_path + target
 
-    def addressed(self, plain: PlainRequest) -> tuple[bytes, Headers]:
-        """A plain request's head for this target, and its headers."""
+    def addressed(self, plain: PlainRequest) -> bytes:
+        """A plain request's head for this target."""
         if self._host is HostRule.KEEP and not self._target.base_path:
-            return plain.raw, plain.headers
+            return plain.raw
         return readdressed(plain, self.host_for(plain.head.authority), self._target.base_path)
 
     def call(self, method: str, head: bytes, reader: AnswerReader, *, bodiless: bool, total: bool = False, fresh: bool = False) -> Call:
@@ -110,10 +111,11 @@ class UpstreamPool:
     def submit(
         self,
         request: Request,
-        done: Callable[[Exchange], None],
+        done: Callable[[AnyExchange], None],
         *,
         extra: Headers = (),
         plain: PlainRequest | None = None,
+        like: PlainAnswer | None = None,
         answer_bytes_max: int | None = None,
     ) -> Call:
         """Send a whole request and hand the exchange to `done`, once, later, whatever happens. Raises UnsendableRequestError.
@@ -122,17 +124,19 @@ class UpstreamPool:
         once for several requests is cheaper for both sides than one that is woken for each.
         `extra` headers are put at the end. Interim answers are skipped, an Expect header is not sent.
         `plain` is the same request as it was read from a client, where it was plain: checked then, and all but written.
+        `like` is what another target answered: the same bytes need not be read twice.
         An answer whose body is longer than `answer_bytes_max` is given up, as TOO_LARGE.
         """
         if plain is None:
             wire.checked_request(request.method, request.target, request.headers)
             sent, head = self._written(request, extra)
+            reader = _Collector(self.clock, sent, b"", done, bytes_max=answer_bytes_max, budget=self._budget)
         else:
-            raw, headers = self.addressed(plain)
-            head = b"".join((raw[:-2], field_lines(extra), b"\r\n", plain.body))
-            sent = Request(request.method, self.target_for(request.target), (*headers, *extra), request.body, request.host)
-        reader = _Collector(self.clock, sent, done, answer_bytes_max, self._budget)
+            raw = self.addressed(plain)[:-2] + field_lines(extra) + b"\r\n"
+            head = raw + plain.body if plain.body else raw
+            reader = _Collector(self.clock, request, raw, done, bytes_max=answer_bytes_max, budget=self._budget)
         reader.call = call = Call(self, request.method, head, reader, total=True, retryable=request.method in SAFE_METHODS)
+        call.like = like
         call.finish()
         if not self._unsent:
             self.loop.call_soon(self._send_unsent)
@@ -142,7 +146,12 @@ class UpstreamPool:
     async def send(self, request: Request, *, extra: Headers = ()) -> Exchange:
         """As `submit`, awaited. Cancelling it gives the exchange up."""
         future: asyncio.Future[Exchange] = self.loop.create_future()
-        call = self.submit(request, lambda exchange: None if future.done() else future.set_result(exchange), extra=extra)
+
+        def answered(exchange: AnyExchange) -> None:
+            if not future.done():
+                future.set_result(opened_exchange(exchange, request))
+
+        call = self.submit(request, answered, extra=extra)
         try:
             return await future
         finally:
@@ -223,7 +232,7 @@ class UpstreamPool:
 
     async def _open(self, call: Call) -> None:
         def protocol() -> UpstreamConnection:
-            return UpstreamConnection(self.loop, self._lost, self._outbox)
+            return UpstreamConnection(self.loop, self._lost, self.outbox)
 
         target = self._target
         server_name = (target.server_name or target.host) if self._tls is not None else None
@@ -277,23 +286,41 @@ class UpstreamPool:
 class _Collector:
     """Reads a whole answer into an Exchange."""
 
-    __slots__ = ("_body", "_budget", "_bytes_max", "_clock", "_done", "_first_byte_ns", "_head", "_sent", "call")
+    __slots__ = ("_body", "_budget", "_bytes_max", "_clock", "_done", "_first_byte_ns", "_head", "_raw", "_sent", "call")
 
-    def __init__(self, clock: Clock, sent: Request, done: Callable[[Exchange], None], bytes_max: int | None, budget: Budget | None) -> None:
+    def __init__(
+        self,
+        clock: Clock,
+        sent: Request,
+        raw: bytes,
+        done: Callable[[AnyExchange], None],
+        *,
+        bytes_max: int | None,
+        budget: Budget | None,
+    ) -> None:
+        """`sent` is the request as it was sent; with `raw`, its head, where it was plain, it is the client's."""
         self._clock = clock
         self._budget = budget
         self._bytes_max = bytes_max
         self._sent = sent
-        self._done: Callable[[Exchange], None] | None = done
+        self._raw = raw
+        self._done: Callable[[AnyExchange], None] | None = done
         self._body: BodyCapture | None = None
         self._head: AnswerHead | None = None
         self._first_byte_ns = 0
         self.call: Call | None = None
 
     def answer_plain(self, answer: PlainAnswer) -> None:
-        self._first_byte_ns = now_ns = self._clock.monotonic_ns()
-        head = answer.head
-        self._finish(Response(head.status, head.headers, Body(answer.body, head.length), head.reason), None, now_ns)
+        now_ns = self._clock.monotonic_ns()
+        if self._raw:
+            call, done = self.call, self._done
+            assert call is not None
+            assert done is not None
+            self.call = self._done = None
+            done(PlainExchange(self._raw, answer, call.started_ns, now_ns, now_ns))
+        else:
+            self._first_byte_ns = now_ns
+            self._finish(read_answer(answer.data, answer.head_bytes), None, now_ns)
 
     def answer_interim(self, head: AnswerHead) -> None:
         """Skipped: only the final answer is compared."""
@@ -344,9 +371,10 @@ class _Collector:
         if self._body is not None:
             self._body.release()
         self.call = self._done = self._body = None
+        sent = self._sent
         done(
             Exchange(
-                request=self._sent,
+                request=read_request(self._raw, sent.body, sent.host) if self._raw else sent,
                 response=response,
                 error=error,
                 started_ns=call.started_ns,

@@ -79,7 +79,7 @@ def render_html(report: Report) -> str:
         report=report,
         words=words,
         style=Markup(style),  # noqa: S704 - files of this package
-        script=Markup(script),  # noqa: S704
+        script=Markup(script),  # noqa: S704 - as above
         script_digest=digest,
         tone=report.verdict.value if report.verdict else "none",
         groups=_groups(report),
@@ -197,6 +197,6 @@ def _delta(value_ms: float) -> str:
 
 
 def _ratio(ratio: float, low: float, high: float) -> str:
-    if ratio != ratio:  # noqa: PLR0124
+    if ratio != ratio:  # noqa: PLR0124 - NaN alone is not itself
         return "–"
-    return f"× {ratio:.2f}" if low != low else f"× {ratio:.2f} ({low:.2f} to {high:.2f})"  # noqa: PLR0124
+    return f"× {ratio:.2f}" if low != low else f"× {ratio:.2f} ({low:.2f} to {high:.2f})"  # noqa: PLR0124 - as above

@@ -77,6 +77,7 @@ SHED_WORDS: Final[dict[ShedReason, str]] = {
     ShedReason.RATE: "given up before sending: more requests a second than the shadow targets may get",
     ShedReason.BREAKER: "given up before sending: a shadow target had failed or was slow too often",
     ShedReason.WORKER_LOST: "lost: a worker process ended before they were compared",
+    ShedReason.LAG: "given up before sending: the receiver of copies was behind",
 }
 
 REFUSED_WORDS: Final[dict[RefusedReason, str]] = {

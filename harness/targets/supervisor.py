@@ -132,7 +132,7 @@ class TargetRunner:
         base = f"http://{LOOPBACK}:{port}"
         try:
             await self._wait_ready(base, port)
-        except BaseException:
+        except BaseException:  # a cancellation too: no process is left behind
             await self.stop()
             raise
         return base
@@ -219,7 +219,7 @@ class TargetSet:
             for runner in self.runners.values():
                 await runner.prepare()
             return await self._start_all()
-        except BaseException:
+        except BaseException:  # a cancellation too: no process is left behind
             await self.stop()
             raise
 
@@ -230,7 +230,7 @@ class TargetSet:
             for runner in self.runners.values():
                 await runner.reset()
             return await self._start_all()
-        except BaseException:
+        except BaseException:  # a cancellation too: no process is left behind
             await self.stop()
             raise
 
@@ -253,7 +253,7 @@ class TargetSet:
             async with asyncio.TaskGroup() as group:
                 for role, runner in self.runners.items():
                     tasks[role] = group.create_task(runner.start(), name=f"start-{role}")
-        except BaseExceptionGroup as failures:
+        except BaseExceptionGroup as failures:  # what a task group raises; the user is told one cause
             known = failures.subgroup(ShadowdiffError)
             raise (known or failures).exceptions[0] from None
         return {role: task.result() for role, task in tasks.items()}

@@ -9,7 +9,7 @@ host (DNS rebinding) is not.
 import asyncio
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Final, Protocol
 
 import msgspec
@@ -17,6 +17,7 @@ from aiohttp import web
 
 from harness.core.clock import Clock
 from harness.core.errors import SetupError, UsageError
+from harness.counters import TargetBreakers
 from harness.web.answer import AdminState, verdict_answer
 from harness.web.switch import asked_percent, mirror_answer
 
@@ -47,6 +48,10 @@ class StateProvider(Protocol):
 
     def mirroring(self) -> float:
         """How much of what is sampled is mirrored, in percent."""
+        ...
+
+    def breakers(self) -> Mapping[str, TargetBreakers]:
+        """How the breakers of each shadow target stand."""
         ...
 
     def set_mirroring(self, percent: float) -> None:
@@ -170,7 +175,9 @@ class AdminServer:
 
     def _mirroring(self) -> web.Response:
         return web.Response(
-            body=msgspec.json.encode(mirror_answer(self._provider.mirroring())), content_type="application/json", charset="utf-8"
+            body=msgspec.json.encode(mirror_answer(self._provider.mirroring(), self._provider.breakers())),
+            content_type="application/json",
+            charset="utf-8",
         )
 
     async def _healthz(self, _request: web.Request) -> web.Response:

@@ -8,6 +8,7 @@ import msgspec
 import orjson
 
 from harness.core.errors import UsageError
+from harness.counters import TargetBreakers
 
 _WORDS: Final = {"on": 100.0, "off": 0.0}
 _FIX: Final = 'send {"mirror": "on"}, {"mirror": "off"} or {"percent": 25}, or the same as query'
@@ -20,11 +21,13 @@ class MirrorAnswer(msgspec.Struct, frozen=True, kw_only=True):
     """`on`, or `off` where nothing is mirrored."""
     percent: float
     """How much of what is sampled is mirrored."""
+    breakers: Mapping[str, TargetBreakers]
+    """How the breakers of each shadow target stand."""
 
 
-def mirror_answer(percent: float) -> MirrorAnswer:
+def mirror_answer(percent: float, breakers: Mapping[str, TargetBreakers]) -> MirrorAnswer:
     """How mirroring stands."""
-    return MirrorAnswer(mirror="on" if percent > 0 else "off", percent=percent)
+    return MirrorAnswer(mirror="on" if percent > 0 else "off", percent=percent, breakers=breakers)
 
 
 def asked_percent(query: Mapping[str, str], body: bytes) -> float:

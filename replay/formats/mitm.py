@@ -99,8 +99,8 @@ def _frames(chunks: Iterable[bytes]) -> Iterator[_Frame]:
 def _decoder() -> Callable[[bytes], "HTTPFlow | str"]:
     """A function from a frame to an HTTP flow, or to the kind of another flow. It raises MessageError."""
     from mitmproxy.exceptions import FlowReadException  # noqa: PLC0415  (heavy: only when a flow file is read)
-    from mitmproxy.http import HTTPFlow  # noqa: PLC0415
-    from mitmproxy.io import FlowReader, tnetstring  # noqa: PLC0415
+    from mitmproxy.http import HTTPFlow  # noqa: PLC0415  (as above)
+    from mitmproxy.io import FlowReader, tnetstring  # noqa: PLC0415  (as above)
 
     # What mitmproxy's upgrade of old files raises on a frame that has other contents than it expects.
     unfit = (FlowReadException, LookupError, TypeError, ValueError, AttributeError, RecursionError, OverflowError, AssertionError)

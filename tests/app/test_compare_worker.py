@@ -10,11 +10,13 @@ import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import msgspec
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from comparators.trial import compare_trial
 from harness.app import compare_worker as module
@@ -44,7 +46,7 @@ from harness.counters import Counters
 from harness.evidence.bets import decode_bets
 from tests.app.support import trial
 
-WAIT_S = 30.0
+WAIT_S = 60.0
 ORDERS = CompareOrders(ENCODER.encode(()), b"secret", False)
 
 
@@ -327,13 +329,91 @@ def test_what_it_failed_with_is_told_to_nobody_where_the_supervisor_is_gone(monk
         assert rig.ended() == 0
 
 
-def test_garbage_is_told_as_an_error() -> None:
-    with running() as rig, rig.stream(1) as stream:
-        stream.sock.sendall(b"\xff" * 100)
-        message = rig.upward.message()
-        assert isinstance(message, Failed)
-        assert "no frame" in message.what
-        assert rig.ended() == 5
+HELLO = framed(Frame.MESSAGE, ENCODER.encode(Hello(7, ingress=True)))
+TRIAL = framed(Frame.TRIAL, encode_trial(trial(0)))
+NONSENSE: dict[str, tuple[bytes, int | None]] = {
+    "no frame": (b"\xff" * 100, None),
+    "a browser": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", None),
+    "no message": (framed(Frame.MESSAGE, b"\xc1"), None),
+    "text that is none": (framed(Frame.MESSAGE, b"\x91\xa2\xff\xff"), None),
+    "a trial of nobody": (TRIAL, None),
+    "no greeting": (framed(Frame.MESSAGE, ENCODER.encode(Done(1))), None),
+    "a stream without a number": (framed(Frame.MESSAGE, ENCODER.encode(Hello(-1, ingress=True))), None),
+    "a stream that is there": (framed(Frame.MESSAGE, ENCODER.encode(Hello(1, ingress=True))) + TRIAL, None),
+    "one that greets twice": (HELLO + HELLO, 7),
+    "one that knows no end": (HELLO + TRIAL + b"\xff" * 100, 7),
+    "one whose trials are none": (HELLO + TRIAL + framed(Frame.TRIAL, b"\xc1"), 7),
+    "one that sends results": (HELLO + framed(Frame.RESULTS, b"\x90"), 7),
+}
+"""What is said, and the stream that is over by it, where it is known which it was."""
+
+
+@pytest.mark.parametrize("name", NONSENSE)
+def test_who_talks_nonsense_is_turned_away_and_nobody_else_notices(name: str) -> None:
+    said, over = NONSENSE[name]
+    with running() as rig, rig.stream(1) as other, socket.socket(socket.AF_UNIX) as stranger:
+        other.trial(trial(0))
+        assert [result.stream for result in rig.upward.results(1)] == [1]
+        stranger.connect(str(rig.folder / "own"))
+        with suppress(OSError):  # it is closed before it has said everything
+            stranger.sendall(said)
+        stranger.settimeout(WAIT_S)
+        with suppress(ConnectionError):
+            while stranger.recv(1000):
+                pass
+        if TRIAL in said and over is not None:
+            assert [result.stream for result in rig.upward.results(1)] == [over], "what was compared before is handed on"
+        if over is not None:
+            assert rig.upward.message() == StreamOver(over)
+        other.trial(trial(1))
+        (result,) = rig.upward.results(1)
+        assert (result.stream, decode_bets(result.bets).seq) == (1, 1)
+        other.sock.close()
+        assert rig.upward.message() == StreamOver(1), "and of nobody else was anything said"
+
+
+@given(said=st.binary(max_size=200), greets=st.booleans())
+def test_no_bytes_at_all_end_it(said: bytes, greets: bool) -> None:
+    with running() as rig, rig.stream(1) as other:
+        with socket.socket(socket.AF_UNIX) as stranger:
+            stranger.connect(str(rig.folder / "own"))
+            with suppress(OSError):
+                stranger.sendall(HELLO * greets + said)
+        other.trial(trial(0))
+        assert [result.stream for result in rig.upward.results(1)] == [1]
+
+
+def test_strangers_who_take_every_descriptor_make_room() -> None:
+    few = f"ulimit -n 24; exec {sys.executable} -P -m harness.app.compare_worker"
+    with tempfile.TemporaryDirectory(prefix="sd") as name, socket.socket(socket.AF_UNIX) as listener, ExitStack() as strangers:
+        folder = Path(name)
+        listener.bind(str(folder / "run.sock"))
+        listener.listen()
+        listener.settimeout(WAIT_S)
+        process = subprocess.Popen(["/bin/sh", "-c", f"{few} {folder}/run.sock {folder}/own 3"])
+        try:
+            with listener.accept()[0] as accepted:
+                upward = Line(accepted)
+                assert upward.message() == Hello(3, ingress=False)
+                upward.send(ORDERS)
+                with socket.socket(socket.AF_UNIX) as sock:
+                    sock.connect(str(folder / "own"))
+                    stream = Line(sock)
+                    stream.send(Hello(1, ingress=True))
+                    stream.trial(trial(0))
+                    assert len(upward.results(1)) == 1
+                    for _ in range(60):
+                        stranger = strangers.enter_context(socket.socket(socket.AF_UNIX))
+                        stranger.connect(str(folder / "own"))
+                    stream.trial(trial(1))
+                    assert len(upward.results(1)) == 1
+            assert process.wait(WAIT_S) == 0
+        finally:
+            process.kill()
+            process.wait()
+
+
+def test_garbage_of_its_supervisor_is_told_as_an_error() -> None:
     with running(orders=None) as rig:
         rig.upward.send(IngressOrders(b"", b"", 0, False))
         assert isinstance(rig.upward.message(), Failed)

@@ -82,7 +82,7 @@ def test_a_divergence_that_nobody_planted_is_pointed_out() -> None:
 
 
 def clean(**changes: object) -> Outcome:
-    return Outcome(**{"found": (), "missed": FAULTS, "unexplained": (), **changes})  # type: ignore[arg-type]
+    return Outcome(**{"found": (), "missed": FAULTS, "unexplained": (), **changes})  # type: ignore[arg-type]  # of a test's choice
 
 
 @pytest.mark.parametrize(

@@ -15,6 +15,7 @@ import msgspec
 import pytest
 
 from harness.app import fleet as module
+from harness.app import launching, outage, watching
 from harness.app.fleet import Fleet, FleetOrders
 from harness.app.listening import listening_sockets
 from harness.app.results import Results
@@ -23,15 +24,18 @@ from harness.bus.messages import ENCODER, CompareOrders, Hello, IngressOrders, R
 from harness.core.errors import SetupError, ShadowdiffError
 from harness.core.labels import Role
 from harness.core.outcomes import Tally
+from harness.counters import TargetBreakers
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy
 from harness.fold import Fold
 from harness.settings.schema import ProxySettings, Settings
 from tests.app.support import evidence_threads, settings
-from tests.proxy.rig import Behaviour, Upstream, answers, get, hang, ok, read_answers, talk
+from tests.proxy.rig import Behaviour, Seen, Upstream, answers, get, hang, ok, read_answers, reset, talk
 
 OK = answers(ok(b'{"price":10}', b"Content-Type: application/json"))
 WAIT_S = 60.0
+HANGS_S = 300.0
+"""How long a shadow that hangs stays under way: longer than any test here."""
 
 
 @pytest.fixture(autouse=True, name="work")
@@ -92,12 +96,19 @@ async def until(condition: Any) -> None:
         await asyncio.sleep(0.01)
 
 
+def stopped(pid: int) -> bool:
+    """Whether a process of ours stands still after SIGSTOP: the signal alone does not say that it has come."""
+    return os.waitid(os.P_PID, pid, os.WSTOPPED | os.WNOHANG | os.WNOWAIT) is not None
+
+
 @asynccontextmanager
-async def rig(candidate: Behaviour | None = OK, *, compare_workers: int = 1, record: bool = False, **proxy: Any) -> AsyncIterator[Rig]:
+async def rig(
+    candidate: Behaviour | None = OK, *, stable: Behaviour = OK, compare_workers: int = 1, record: bool = False, **proxy: Any
+) -> AsyncIterator[Rig]:
     """A fleet between three targets, not started; its results are stopped in the end, and its processes too."""
-    async with asyncio.timeout(110), Upstream(OK) as one, Upstream(OK) as two, Upstream(candidate) as three:
+    async with asyncio.timeout(110), Upstream(stable) as one, Upstream(OK) as two, Upstream(candidate) as three:
         urls = dict(zip(Role, (f"http://127.0.0.1:{upstream.port}" for upstream in (one, two, three)), strict=True))
-        chosen = settings(Path("run"), urls, proxy=ProxySettings(listen="127.0.0.1:0", shadow_timeout_s=1.0, **proxy)).settings
+        chosen = settings(Path("run"), urls, proxy=ProxySettings(listen="127.0.0.1:0", shadow_timeout_s=HANGS_S, **proxy)).settings
         orders = FleetOrders(
             ingress=IngressOrders(ENCODER.encode(chosen), b"k" * 32, 1, record),
             compare=CompareOrders(ENCODER.encode(()), b"secret", False),
@@ -164,6 +175,7 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(name: str, tmp_path: Pat
         program.write_text(script, encoding="utf-8")
         program.chmod(0o755)
         monkeypatch.setattr(sys, "executable", str(program))
+    if name == "a program that hangs":
         monkeypatch.setattr(module, "START_SECONDS_MAX", 0.5)
 
     async def main() -> None:
@@ -175,8 +187,8 @@ def test_a_start_that_fails_says_why_and_leaves_nothing(name: str, tmp_path: Pat
             assert listening[0].fileno() == -1
             loop = asyncio.get_running_loop()
             before = loop.time()
-            await r.fleet.stop(10.0)
-            assert loop.time() - before < 5, "there is nothing to wait for"
+            await r.fleet.stop(1000.0)
+            assert loop.time() - before < WAIT_S, "there is nothing to wait for"
 
     asyncio.run(main())
 
@@ -186,7 +198,7 @@ def test_a_start_that_is_cancelled_leaves_nothing() -> None:
         for started in range(4):
             async with rig(compare_workers=2) as r:
                 starting = asyncio.create_task(r.start())
-                await until(lambda: len(r.fleet.pids) >= started)  # noqa: B023
+                await until(lambda: len(r.fleet.pids) >= started)  # noqa: B023 - awaited within the turn
                 pids = list(r.fleet.pids.values())
                 starting.cancel()
                 with pytest.raises(asyncio.CancelledError):
@@ -208,8 +220,7 @@ def test_a_killed_compare_worker_is_replaced_and_what_it_had_is_counted() -> Non
             victim = r.pid("compare 0")
             os.kill(victim, signal.SIGSTOP)
             await r.ask(10)
-            # 13 where it was stopped after its results were sent, and before the ingress worker was told.
-            await until(lambda: r.fleet.uncompared in (10, 13))
+            await until(lambda: r.fleet._places[0].slots.tally.trials_handed_on == 13)
             os.kill(victim, signal.SIGKILL)
             await r.replaced("compare 0", victim)
             await until(lambda: r.tally.totals().shed.get("worker_lost") == 10)
@@ -286,8 +297,8 @@ def test_new_settings_are_told_to_those_that_come_later_too() -> None:
 
 
 def test_a_compare_worker_that_is_silent_is_replaced_and_one_that_is_idle_is_not(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(module, "COMPARE_STALL_SECONDS_MAX", 7.0)
-    monkeypatch.setattr(module, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(watching, "COMPARE_STALL_SECONDS_MAX", 12.0)  # an idle one gives a sign of life every five
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0.5)
 
     async def main() -> None:
         async with rig(compare_workers=2) as r:
@@ -298,6 +309,117 @@ def test_a_compare_worker_that_is_silent_is_replaced_and_one_that_is_idle_is_not
             assert r.pid("compare 1") == idle
             assert "comparison hangs in one of its processes" in r.notices[0]
             await r.end()
+
+    asyncio.run(main())
+
+
+BLOCKS_WHEN_TOLD = """
+import pathlib, signal, sys, time
+def block(*_):
+    pathlib.Path(__file__).with_name("blocked").touch()
+    time.sleep(1000)
+if "harness.app.ingress_worker" in sys.orig_argv:
+    signal.signal(signal.SIGUSR2, block)
+"""
+
+
+@pytest.mark.parametrize("how", ["stopped", "blocked"])
+def test_an_ingress_worker_that_hangs_is_replaced_and_one_that_is_idle_is_not(
+    how: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What it had in hand is lost and counted; who has connected meanwhile is served by its successor."""
+    site = tmp_path / "site"
+    site.mkdir()
+    (site / "sitecustomize.py").write_text(BLOCKS_WHEN_TOLD, encoding="utf-8")
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join([str(site), os.environ["PYTHONPATH"]]))
+    monkeypatch.setattr(watching, "INGRESS_STALL_SECONDS_MAX", 8.0)
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0.2)
+
+    async def main() -> None:
+        async with rig(candidate=hang, workers=2) as r:
+            await r.start(workers=2)
+            while not all(place.slots.shadows for place in r.fleet._places):
+                await r.ask(1)
+            victim, idle = r.pid("ingress 0"), r.pid("ingress 1")
+            os.kill(victim, signal.SIGSTOP if how == "stopped" else signal.SIGUSR2)
+            # What it accepts until then is lost with it.
+            await until(lambda: stopped(victim) if how == "stopped" else (site / "blocked").exists())
+            in_hand = r.fleet._places[0].slots.tally.in_hand
+            assert in_hand
+            last = get("/items/1", "Connection: close")  # some of them come to the one that hangs
+            asking = [asyncio.create_task(talk(r.port, last, half_close=False)) for _ in range(8)]
+            await r.replaced("ingress 0", victim)
+            for raw in await asyncio.gather(*asking):
+                assert [answer.body for answer in read_answers(raw, "GET")] == [b'{"price":10}']
+            assert r.pid("ingress 1") == idle
+            assert r.notices[0] == "one of the processes that serve clients hangs; it is ended"
+            assert "a process that serves clients ended (-9)" in r.notices[1]
+            assert r.tally.totals().shed == {"worker_lost": in_hand}
+            await r.end(grace_s=0.2)
+
+    asyncio.run(main())
+
+
+def test_it_is_said_when_stable_cannot_be_reached_and_when_it_can_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "WATCH_SECONDS", 0.1)
+    monkeypatch.setattr(outage, "STABLE_BACK_SECONDS", 0.3)
+    out = [False]
+
+    def looked(r: Rig, answered: int) -> bool:
+        """Whether nothing is under way, and all answers so far were looked at."""
+        return r.tally.totals().compared == answered == r.fleet._outage._answered and r.fleet.shadows == 0
+
+    async def now_and_then(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        await (reset if out[0] else OK)(upstream, reader, writer, seen)
+
+    async def main() -> None:
+        async with rig(stable=now_and_then) as r:
+            await r.start()
+            await r.ask(3)
+            await until(lambda: looked(r, 3))
+            out[0] = True
+            refused = 0
+            while not r.notices:
+                raw = await talk(r.port, get("/items/1"))
+                assert raw.startswith(b"HTTP/1.1 502 ")
+                refused += 1
+            out[0] = False
+            answered = 3
+            while len(r.notices) < 2:
+                await r.ask(1)
+                answered += 1
+                await asyncio.sleep(0.01)
+            await until(lambda: looked(r, answered))
+            assert r.notices[0] == "stable breaks off its answers; clients get the proxy's own answer instead (502)"
+            assert r.notices[1].endswith(f" {refused} requests were answered by the proxy meanwhile, {refused} with 502")
+            out[0] = True
+            for _ in range(5):
+                await talk(r.port, get("/items/1"))
+            await r.end()
+            assert len(r.notices) == 4, "the last requests are looked at, too"
+            assert r.notices[3] == "stable was out until the end; 5 requests were answered by the proxy meanwhile, 5 with 502"
+            assert r.settle() == {}
+
+    asyncio.run(main())
+
+
+def test_a_stranger_at_a_compare_worker_is_turned_away() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.start()
+            pids = r.fleet.pids
+            for data in (b"\xff" * 50, framed(Frame.MESSAGE, ENCODER.encode(StreamOver(0))), b"GET / HTTP/1.1\r\n\r\n"):
+                reader, writer = await asyncio.open_unix_connection(r.fleet._folder.compare_socket(0))
+                writer.write(data)
+                with suppress(ConnectionError):
+                    assert await reader.read() == b""
+                writer.close()
+            await r.ask(3)
+            await until(lambda: r.tally.totals().compared == 3)
+            assert r.fleet.pids == pids
+            await r.end()
+            r.results.check()
+            assert r.notices == []
 
     asyncio.run(main())
 
@@ -387,6 +509,7 @@ def test_whoever_else_connects_is_turned_away() -> None:
 
 def test_a_machine_without_room_for_a_process_is_tried_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(module, "RESTART_SECONDS", (0.0, 0.05))
+    monkeypatch.setattr(launching, "RESTART_SECONDS", (0.0, 0.05))
     real, tries = asyncio.create_subprocess_exec, list[int]()
 
     async def full(*arguments: Any, **options: Any) -> asyncio.subprocess.Process:
@@ -421,7 +544,7 @@ def test_it_ends_while_a_worker_is_being_replaced_and_comes_up() -> None:
                 victims = [r.pid("ingress 0"), r.pid("compare 0")]
                 for pid in victims:
                     os.kill(pid, signal.SIGKILL)
-                await until(lambda: not set(victims) & set(r.fleet.pids.values()))  # noqa: B023
+                await until(lambda: not set(victims) & set(r.fleet.pids.values()))  # noqa: B023 - awaited within the turn
                 await asyncio.sleep(pause_s)
                 await r.end()
                 assert r.tally.totals().requests == 3
@@ -459,9 +582,9 @@ def test_a_worker_that_breaks_its_link_is_replaced() -> None:
             await r.start()
             for kind in ("compare 0", "ingress 0"):
                 victim = r.pid(kind)
-                worker = next(worker for worker in r.fleet._workers if worker.process.pid == victim)
+                worker = next(worker for worker in r.fleet._members if worker.process.pid == victim)
                 assert worker.link is not None
-                worker.link._splitter.feed = lambda data: iter([(Frame.MESSAGE, b"\xc1")])  # type: ignore[method-assign]
+                worker.link._splitter.feed = lambda data: iter([(Frame.MESSAGE, b"\xc1")])  # type: ignore[method-assign]  # as if broken bytes came
                 if worker.ingress:
                     worker.process.send_signal(signal.SIGTERM)
                 await r.replaced(kind, victim)
@@ -481,5 +604,27 @@ def test_sockets_that_are_handed_over_are_closed_in_the_end() -> None:
             await r.end()
             with pytest.raises(ConnectionRefusedError), socket.create_connection(address, timeout=5):
                 pass
+
+    asyncio.run(main())
+
+
+def test_how_breakers_stand_and_how_often_they_opened_outlives_a_worker() -> None:
+    async def main() -> None:
+        async with rig(candidate=reset, breaker_open_s=1000.0) as r:
+            await r.start()
+            await until(lambda: r.fleet.breakers()["candidate"].closed == 1)
+            while r.fleet.breakers()["candidate"].open == 0:
+                await r.ask(10)
+            assert r.fleet.breakers() == {"secondary": TargetBreakers(closed=1), "candidate": TargetBreakers(open=1, opened=1)}
+            r.fleet.reload(r.fleet._orders.ingress.settings)
+            await until(lambda: r.fleet.breakers()["candidate"] == TargetBreakers(closed=1, opened=1))
+            victim = r.pid("ingress 0")
+            os.kill(victim, signal.SIGKILL)
+            await r.replaced("ingress 0", victim)
+            await until(lambda: r.fleet.breakers()["candidate"] == TargetBreakers(closed=1, opened=1))
+            while r.fleet.breakers()["candidate"].open == 0:
+                await r.ask(10)
+            assert r.fleet.breakers()["candidate"] == TargetBreakers(open=1, opened=2)
+            await r.end()
 
     asyncio.run(main())

@@ -76,7 +76,7 @@ def test_what_differs_in_every_trial_is_kept_some_times_and_what_is_rare_wheneve
 def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
     secrets = b'{"password":"hunter2-and-more","price":10}', b'{"password":"correct-horse-battery","price":10}'
     one = trial(0, candidate=secrets[0])
-    stable = msgspec.structs.replace(one.stable, exchange=msgspec.structs.replace(trial(0, candidate=secrets[1]).candidate.exchange))  # type: ignore[union-attr]
+    stable = msgspec.structs.replace(one.stable, exchange=msgspec.structs.replace(trial(0, candidate=secrets[1]).candidate.exchange))  # type: ignore[union-attr]  # all there in trial()
     bets, trials = kept(tmp_path, Keep.DIVERGED, msgspec.structs.replace(one, stable=stable))
     assert len(bets) == len(trials) == 1
     assert trials[0].comparison.stable_candidate, "that they differ is known"

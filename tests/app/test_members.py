@@ -11,8 +11,11 @@ from pathlib import Path
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.app.members import Place, Worker
+from harness.app.members import Members, Place, Worker
+from harness.bus.link import Link
+from harness.bus.messages import Mirror
 from harness.core.labels import RefusedReason, ShedReason, SkipReason
+from harness.counters import Counters
 
 LIVES = st.lists(st.lists(st.sampled_from(["hand on", "shed", "skip", "refuse", "die with it"]), max_size=10), max_size=5)
 
@@ -65,5 +68,66 @@ def test_a_process_is_killed_and_one_that_has_ended_keeps_its_exit_code() -> Non
             assert await process.wait() == 3
             ended.exited = True
             ended.kill()
+
+    asyncio.run(main())
+
+
+class Told(Link):
+    """A link that keeps what is sent."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda *_: None, lambda _: None)
+        self.said: list[object] = []
+
+    def send(self, message: object) -> None:
+        self.said.append(message)
+
+
+def test_members_are_found_by_number_before_they_greet_and_by_link_afterwards() -> None:
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", "")
+        await process.wait()
+        members = Members()
+        ingress, late, comparer = (
+            Worker(process, number, place, ingress=kind, since_s=0.0) for number, place, kind in ((4, 0, True), (6, 1, True), (5, 0, False))
+        )
+        for worker in (ingress, late, comparer):
+            members.add(worker)
+        assert members.pids == {"ingress 0": process.pid, "ingress 1": process.pid, "compare 0": process.pid}
+        assert [members.awaited(number) for number in (4, 5, 7, None)] == [ingress, comparer, None, None]
+        assert members.comparers == []
+        one, two = Told(), Told()
+        members.linked(ingress, one)
+        members.linked(comparer, two)
+        assert (members.of(one), members.of(two), members.of(Told())) == (ingress, comparer, None)
+        assert members.awaited(4) is None, "it has greeted"
+        assert members.comparers == [comparer]
+        members.tell_ingress(Mirror(5.0))
+        assert (one.said, two.said) == ([Mirror(5.0)], [])
+        comparer.over = True
+        assert members.comparers == []
+        assert [members.unlinked(two), members.unlinked(two)] == [comparer, None]
+        for worker in members:
+            members.remove(worker)
+            assert worker not in members
+        assert len(members) == 0
+
+    asyncio.run(main())
+
+
+def test_what_those_that_are_gone_have_counted_stays_and_is_counted_once() -> None:
+    async def main() -> None:
+        process = await asyncio.create_subprocess_exec(sys.executable, "-S", "-c", "")
+        await process.wait()
+        members, key = Members(), ("e", "stable", "2xx")
+        for number in range(3):
+            worker = Worker(process, number, 0, ingress=False, since_s=0.0)
+            members.add(worker)
+            worker.counters = Counters(requests={key: 10})
+            assert members.counters().requests == {key: 10 * (number + 1)}
+            members.retire(worker)
+            members.retire(worker)
+            assert members.counters().requests == {key: 10 * (number + 1)}
+            members.remove(worker)
 
     asyncio.run(main())

@@ -14,7 +14,7 @@ from tests.app.support import get, serving
 
 
 def context(out: Path, **hosts: str) -> Context:
-    targets = {role: TargetSettings(url="http://127.0.0.1:9", host=host) for role, host in hosts.items()}  # type: ignore[arg-type]
+    targets = {role: TargetSettings(url="http://127.0.0.1:9", host=host) for role, host in hosts.items()}  # type: ignore[arg-type]  # words of a Literal
     chosen = Settings(targets=TargetsSettings(**targets), store=StoreSettings(run_dir=str(out)))
     return Context(Loaded(chosen, {}), mode=RunMode.REPLAY, control=Control.SECONDARY, design=Design.TWO_ARM, endpoints={}, live=False)
 

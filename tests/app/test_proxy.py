@@ -36,7 +36,7 @@ def live(out: Path, urls: dict[Role, str], *, sections: dict[str, Any] | None = 
 
 def run(body: Callable[[], Awaitable[None]]) -> None:
     async def bounded() -> None:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             await body()
 
     asyncio.run(bounded())
@@ -99,7 +99,10 @@ def test_traffic_is_served_mirrored_recorded_judged_and_can_be_judged_again(tmp_
                 counted = b'shadowdiff_requests_total{code_class="2xx",endpoint="GET /items/{int}",target="candidate"} 40.0'
                 while counted not in (await ask(f"{admin}/metrics"))[1]:
                     await asyncio.sleep(0.02)
-                await until(lambda: run.state().verdict is not None and run.state().verdict.state is VerdictState.FAIL)  # type: ignore[union-attr]
+                while b'shadowdiff_breakers{state="closed",target="candidate"} 1.0' not in (await ask(f"{admin}/metrics"))[1]:
+                    await asyncio.sleep(0.02)
+                assert b'"breakers":{"secondary":{"closed":1,"open":0,' in (await ask(f"{admin}/api/v1/mirror"))[1]
+                await until(lambda: run.state().verdict is not None and run.state().verdict.state is VerdictState.FAIL)  # type: ignore[union-attr]  # not None, just asked
                 report = await end()
             assert not run.state().ready
             with pytest.raises(SetupError):

@@ -43,7 +43,7 @@ class Kept:
 
     def keep_bets(self, bets: TrialBets) -> None:
         self.threads.add(threading.current_thread().name)
-        assert self.open.wait(30)
+        assert self.open.wait(60)
         if self.failure is not None:
             raise self.failure
 
@@ -78,7 +78,7 @@ class Rig:
 
     def take(self, *payloads: bytes) -> None:
         for payload in payloads:
-            self.results.take(self.link, payload)  # type: ignore[arg-type]
+            self.results.take(self.link, payload)  # type: ignore[arg-type]  # a link in memory
 
     def counts(self) -> tuple[int, int, int]:
         totals = self.tally.totals()
@@ -96,7 +96,7 @@ def frame(stream: int, *seqs: int) -> bytes:
 
 def run(body: Callable[[Rig], Awaitable[None]]) -> Rig:
     async def bounded() -> Rig:
-        async with asyncio.timeout(60):
+        async with asyncio.timeout(100):
             rig = Rig()
             rig.results.start()
             await body(rig)
@@ -174,12 +174,12 @@ def test_who_is_faster_than_folding_is_held(by: str, monkeypatch: pytest.MonkeyP
             assert not rig.link.is_held()
             rig.take(frame(0, seq))
         assert rig.link.is_held()
-        assert rig.results.holds(rig.link)  # type: ignore[arg-type]
+        assert rig.results.holds(rig.link)  # type: ignore[arg-type]  # as above
         rig.take(frame(0, most))
         assert rig.results.waiting == most + 1, "what was under way is taken all the same"
         rig.kept.open.set()
         await until(lambda: not rig.link.is_held())
-        assert not rig.results.holds(rig.link)  # type: ignore[arg-type]
+        assert not rig.results.holds(rig.link)  # type: ignore[arg-type]  # as above
         await rig.results.stop(10)
         assert rig.counts() == (most + 1, 0, 0)
 
@@ -250,12 +250,12 @@ def test_storage_that_is_slow_is_waited_for() -> None:
         real = rig.kept.keep_bets
 
         def slow(bets: TrialBets) -> None:
-            threading.Event().wait(0.06)
+            threading.Event().wait(0.4)
             real(bets)
 
-        rig.kept.keep_bets = slow  # type: ignore[method-assign]
+        rig.kept.keep_bets = slow  # type: ignore[method-assign]  # made to take long
         rig.take(*[frame(0, seq) for seq in range(10)])
-        await rig.results.stop(0.3)
+        await rig.results.stop(3.0)  # less than all of them take, and far more than one
         assert rig.counts() == (10, 0, 0)
 
     run(body)
@@ -266,9 +266,9 @@ def test_a_thread_that_does_not_end_after_the_last_frame_is_told() -> None:
         opened = threading.Event()
 
         def hanging_snapshot() -> None:
-            opened.wait(30)
+            opened.wait(60)
 
-        rig.results._fold.snapshot = hanging_snapshot  # type: ignore[method-assign,assignment]
+        rig.results._fold.snapshot = hanging_snapshot  # type: ignore[method-assign,assignment]  # made to hang
         asking = asyncio.create_task(rig.results.snapshot())
         await asyncio.sleep(0)
         with pytest.raises(ShadowdiffError, match="its thread does not end"):

@@ -178,8 +178,8 @@ def test_a_run_that_is_damaged_newer_or_not_whole_never_passes(damage: Callable[
 
 @pytest.mark.parametrize("frame", [b"\xc1", b"\x90", b"\x92\x00\xa2\xff\xfe"])
 def test_bets_of_another_shape_are_damage(frame: bytes, copy: Path) -> None:
-    from harness.frames import FrameWriter, new_file  # noqa: PLC0415
-    from harness.store import MAGIC  # noqa: PLC0415
+    from harness.frames import FrameWriter, new_file  # noqa: PLC0415 - for this case alone
+    from harness.store import MAGIC  # noqa: PLC0415 - as above
 
     (copy / BETS_FILE).unlink()
     writer = FrameWriter(new_file(copy / BETS_FILE), MAGIC[BETS_FILE], prefix_only=True)

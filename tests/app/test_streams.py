@@ -162,7 +162,7 @@ class Model:
 
     def arrive(self, stream: int, seq: int) -> None:
         assert not any(stream == step[1] and step[0] == "close" for step in self.told.steps), "closed while a result was under way"
-        assert not any(step[0] == "lost" and step[1] == stream and seq in step[2] for step in self.told.steps), "given up too early"  # type: ignore[operator]
+        assert not any(step[0] == "lost" and step[1] == stream and seq in step[2] for step in self.told.steps), "given up too early"  # type: ignore[operator]  # a "lost" step has numbers
         self.came.add((stream, seq))
 
     def kill_comparer(self) -> None:

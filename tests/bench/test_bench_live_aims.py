@@ -1,6 +1,7 @@
 """The benchmarks of the live path judge as they say: an aim that was missed, void or cannot be judged never counts as reached."""
 
 import math
+import re
 from typing import Any
 
 import pytest
@@ -160,4 +161,5 @@ def test_a_run_with_the_projects_own_command() -> None:
         "files: shadowdiff proxy",
         "live: shadowdiff proxy",
     ]
-    assert [sentence for sentence in outcome.missed if "outcomes" in sentence or "asked" in sentence or "errors" in sentence] == []
+    wrong = re.compile(r"outcomes|asked|[1-9][0-9,]* (errors|without an answer)")  # a slow machine may miss a rate, and nothing else
+    assert [sentence for sentence in outcome.missed if wrong.search(sentence)] == []

@@ -7,19 +7,21 @@ from pathlib import Path
 
 import pytest
 
-from harness.bus.slots import Slots
-from harness.core.labels import ShedReason
+from harness.bus.slots import BreakerSlots, Slots
+from harness.core.labels import Role, ShedReason
 
 COUNT_AND_DIE = """
 import os, signal, sys
 from pathlib import Path
-from harness.bus.slots import Slots
-from harness.core.labels import ShedReason
+from harness.bus.slots import BreakerSlots, Slots
+from harness.core.labels import Role, ShedReason
 slots = Slots(Path(sys.argv[1]))
 slots.tally.entered(5)
 slots.tally.shed(ShedReason.RATE)
 slots.tally.handed_on()
 slots.show(shadows=2, uncompared=3)
+slots.beat()
+slots.show_breaker(Role.CANDIDATE, BreakerSlots(2, 9))
 os.kill(os.getpid(), signal.SIGKILL)
 """
 
@@ -31,6 +33,16 @@ def test_the_reader_sees_each_change_at_once(tmp_path: Path) -> None:
     writer.tally.entered()
     writer.show(shadows=7, uncompared=2**40)
     assert (reader.tally.totals().requests, reader.shadows, reader.uncompared) == (1, 7, 2**40)
+    assert reader.beats == 0
+    writer.beat()
+    writer.beat()
+    assert reader.beats == 2
+    writer.show_breaker(Role.SECONDARY, BreakerSlots(1, 5))
+    writer.show_breaker(Role.CANDIDATE, BreakerSlots(3, 2**40))
+    assert [reader.breaker(role) for role in (Role.SECONDARY, Role.CANDIDATE)] == [(1, 5), (3, 2**40)]
+    assert (reader.tally.totals().requests, reader.shadows, reader.uncompared) == (1, 7, 2**40), "each has a place of its own"
+    with pytest.raises(KeyError):
+        reader.breaker(Role.STABLE)
 
 
 def test_what_was_counted_outlives_a_killed_process(tmp_path: Path) -> None:
@@ -39,6 +51,7 @@ def test_what_was_counted_outlives_a_killed_process(tmp_path: Path) -> None:
     assert done.returncode == -9
     assert slots.tally.totals().shed == {ShedReason.RATE: 1}
     assert (slots.tally.in_hand, slots.tally.trials_handed_on, slots.shadows, slots.uncompared) == (3, 1, 2, 3)
+    assert (slots.beats, slots.breaker(Role.CANDIDATE)) == (1, (2, 9))
 
 
 def test_the_file_is_private_and_never_somebody_elses(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Custom:
 
 def plugged(monkeypatch: pytest.MonkeyPatch, value: Any, name: str = "vendor") -> EntryPoint:
     module = ModuleType("shadowdiff_test_plugin")
-    module.COMPARATOR = value  # type: ignore[attr-defined]
+    module.COMPARATOR = value  # type: ignore[attr-defined]  # a module made here
     monkeypatch.setitem(sys.modules, "shadowdiff_test_plugin", module)
     return EntryPoint(name, "shadowdiff_test_plugin:COMPARATOR", GROUP)
 

@@ -28,11 +28,11 @@ def milliseconds(clock: Clock) -> float:
 
 def test_differences_of_the_monotonic_clock_are_times() -> None:
     assert milliseconds(Ticking()) == 1
-    assert 0 <= milliseconds(SystemClock()) < 1_000
+    assert 0 <= milliseconds(SystemClock()) < 60_000
 
 
 def test_the_machines_clock_tells_the_time() -> None:
-    assert abs(SystemClock().time() - time.time()) < 5
+    assert abs(SystemClock().time() - time.time()) < 60
 
 
 def drawn(rng: Rng) -> tuple[list[object], float, int]:

@@ -2,6 +2,7 @@
 
 import json
 import os
+import random
 import re
 import signal
 import socket
@@ -18,7 +19,8 @@ from typing import Any
 from harness.core.limits import COMPARE_STALL_SECONDS_MAX
 from tests.e2e.support import SHADOWDIFF
 
-WAIT_S = 30.0
+WAIT_S = 90.0
+"""How long anything is waited for: only a machine that is slow and busy needs more than a few seconds of it."""
 
 
 def wait_for_port(process: "subprocess.Popen[str]", port: int) -> None:
@@ -26,17 +28,19 @@ def wait_for_port(process: "subprocess.Popen[str]", port: int) -> None:
     deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         assert process.poll() is None, "the build ended"
-        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=1):
+        with suppress(OSError), urllib.request.urlopen(f"http://127.0.0.1:{port}/health", timeout=10):
             return
         time.sleep(0.05)
     raise AssertionError("the build never answered")
 
 
 def free_port() -> int:
-    """A port that was free a moment ago."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port that is free and below those that the system gives to outgoing connections, so that it stays so for a while."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with suppress(OSError), socket.socket() as tried:
+            tried.bind(("127.0.0.1", port))
+            return port
 
 
 @contextmanager
@@ -122,7 +126,7 @@ def proxy(out: Path, *arguments: str, logs: Path | None = None, environment: Map
 def get(url: str) -> tuple[int, bytes]:
     """Status and body."""
     try:
-        with urllib.request.urlopen(urllib.request.Request(url, headers={"X-Tenant": "harbor"}), timeout=10) as answer:
+        with urllib.request.urlopen(urllib.request.Request(url, headers={"X-Tenant": "harbor"}), timeout=WAIT_S) as answer:
             return answer.status, answer.read()
     except urllib.error.HTTPError as error:
         return error.code, error.read()

@@ -2,7 +2,6 @@
 
 import json
 import os
-import random
 import shutil
 import signal
 import socket
@@ -15,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from harness.resources import read_config
-from tests.e2e.live import WAIT_S
+from tests.e2e.live import WAIT_S, free_port
 from tests.e2e.support import ROOT, SHADOWDIFF
 
 BUILDS = ("origin", "stable", "secondary", "candidate")
@@ -40,15 +39,6 @@ _BUILD = """
     location / {{ return 200 "$request_method $host $request_uri of {name}\\n"; }}
   }}
 """
-
-
-def free_port() -> int:
-    """A port that is free and below those that the system gives to outgoing connections, so that it stays so for a while."""
-    while True:
-        port = random.randrange(20_000, 32_000)
-        with suppress(OSError), socket.socket() as tried:
-            tried.bind(("127.0.0.1", port))
-            return port
 
 
 def needed(kind: str) -> str:

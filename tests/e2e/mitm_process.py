@@ -1,4 +1,4 @@
-"""The mitmproxy ingress as a process of its own: `python -m tests.e2e.mitm_process CONFDIR STABLE SECONDARY CANDIDATE`.
+"""The mitmproxy ingress as a process of its own: `python -m tests.e2e.mitm_process CONFDIR STABLE SECONDARY CANDIDATE SHADOW_TIMEOUT_S`.
 
 It prints its port, serves until SIGTERM, then prints its counts as JSON. Every trial counts as compared and is forgotten.
 """
@@ -13,7 +13,8 @@ import msgspec
 import uvloop
 
 from harness.core.outcomes import Tally
-from harness.core.values import Comparison, Trial
+from harness.core.plain import AnyTrial, opened
+from harness.core.values import Comparison
 from harness.proxy.address import parse_address
 from harness.proxy.dispatch import Naming, Sink
 from harness.proxy.mitm import MitmOptions, MitmServer
@@ -21,13 +22,14 @@ from harness.proxy.server import ProxyOptions
 from tests.proxy.rig import CountingIds, SystemClock
 
 
-async def main(confdir: str, stable: str, secondary: str, candidate: str) -> None:
+async def main(confdir: str, stable: str, secondary: str, candidate: str, shadow_timeout_s: str) -> None:
     """Serve."""
     ended = asyncio.Event()
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended.set)
     tally = Tally()
 
-    def put(trial: Trial) -> None:
+    def put(came: AnyTrial) -> None:
+        trial = opened(came)
         tally.compared(trial, Comparison(trial=trial.id, seq=trial.seq))
 
     server = MitmServer(
@@ -35,7 +37,7 @@ async def main(confdir: str, stable: str, secondary: str, candidate: str) -> Non
             stable=parse_address(stable),
             secondary=parse_address(secondary),
             candidate=parse_address(candidate),
-            shadow_timeout_s=1.0,
+            shadow_timeout_s=float(shadow_timeout_s),
         ),
         mitm=MitmOptions(confdir=confdir),
         clock=SystemClock(),

@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from tests.e2e.live import Proxy, get, proxy
+from tests.e2e.live import WAIT_S, Proxy, get, proxy
 from tests.e2e.support import Ran, shadowdiff
 from tests.proxy.rig import Behaviour, Seen, Upstream, ok
 
@@ -25,6 +25,7 @@ ANSWERS: dict[str, bytes] = {
 }
 """What stable answers, byte for byte, by path."""
 SECOND = {"SHADOWDIFF_PROXY_SHADOW_TIMEOUT_S": "1s"}
+"""For targets that hang, where their time-out is to come: what is merely slow may take longer on a machine that is slow too."""
 
 
 async def by_path(_upstream: Upstream, _reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
@@ -78,13 +79,13 @@ async def served(
     async with Upstream(stable) as one, Upstream(secondary) as two, Upstream(candidate) as three:
         urls = [f"http://127.0.0.1:{upstream.port}" for upstream in (one, two, three)]
         targets = ["--stable", urls[0], "--secondary", urls[1], "--candidate", urls[2]]
-        with proxy(out, *targets, *arguments, logs=logs, environment={**SECOND, **(environment or {})}) as running:
+        with proxy(out, *targets, *arguments, logs=logs, environment=environment) as running:
             yield Served(running, one, two, three)
 
 
 def until_settled(running: Proxy, count: int) -> str:
     """The metrics once so many requests have an outcome."""
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
         metrics = get(f"{running.admin}/metrics")[1].decode()
         if sum(float(number) for number in re.findall(r"^shadowdiff_trials_total\S+ (\S+)$", metrics, re.MULTILINE)) >= count:

@@ -20,7 +20,7 @@ from harness.core.outcomes import Tally
 from harness.proxy.dispatch import Naming, Sink
 from harness.proxy.server import ProxyOptions, ProxyServer
 from tests.proxy.cases import CASES, STABLE_AUTHORITY, Case
-from tests.proxy.rig import CountingIds, Seen, SystemClock, Upstream, run
+from tests.proxy.rig import WAIT_S, CountingIds, Seen, SystemClock, Upstream, run
 from tests.proxy.strict import Fields, Message, NotStrict, take_answers, take_request
 from tests.proxy.test_ingress import SMUGGLING
 
@@ -154,15 +154,15 @@ def nginx(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     (folder / "conf").write_text(CONFIGURATION.format(folder=folder, user="user root;" if os.geteuid() == 0 else ""))
     process = subprocess.Popen([program, "-p", str(folder), "-c", str(folder / "conf"), "-e", str(folder / "error.log")])
     try:
-        deadline = time.monotonic() + 20
+        deadline = time.monotonic() + WAIT_S
         while not (folder / "listen").exists():
             assert process.poll() is None, (folder / "error.log").read_text()
-            assert time.monotonic() < deadline
+            assert time.monotonic() < deadline, "nginx never listened"
             time.sleep(0.02)
         yield folder
     finally:
         process.terminate()
-        process.wait(20)
+        process.wait(WAIT_S)
 
 
 async def exchange(path: Path, raw: bytes) -> bytes:
@@ -171,7 +171,7 @@ async def exchange(path: Path, raw: bytes) -> bytes:
     got = b""
     with contextlib.suppress(ConnectionError):
         writer.write(raw)
-        async with asyncio.timeout(20):
+        async with asyncio.timeout(WAIT_S):
             while data := await reader.read(65536):
                 got += data
     writer.close()
@@ -225,7 +225,7 @@ async def through_own(folder: Path, upstream: Upstream, raw: bytes) -> bytes:
     try:
         return await exchange(folder / "own", raw)
     finally:
-        await proxy.stop(5.0)
+        await proxy.stop(WAIT_S)
 
 
 async def view(folder: Path, case: Case, *, through_nginx: bool) -> View:

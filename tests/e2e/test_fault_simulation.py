@@ -248,7 +248,7 @@ def test_clients_get_the_answers_of_stable_and_everything_is_counted(name: str, 
                             await clients.answered_more(REQUESTS_PER_STEP)
                             if NEVER_LEFT_ALONE in case.options:
                                 met = [(wayward[role], fault) for role, fault in zip(ROLES, faults, strict=True) if role in case.roles]
-                                await until(lambda: all(target.met[fault] for target, fault in met), f"{faults} were never met")  # noqa: B023
+                                await until(lambda: all(target.met[fault] for target, fault in met), f"{faults} were never met")  # noqa: B023 - awaited at once
                             if step == len(FAULTS) // 2:
                                 await checked_with_curl(stable.port, running.port)
                             family |= {pid for pid, (parent, _) in processes().items() if parent == running.process.pid}

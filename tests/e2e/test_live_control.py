@@ -12,11 +12,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from tests.e2e.live import Proxy, get, report_of
+from tests.e2e.live import WAIT_S, Proxy, get, report_of
 from tests.e2e.targets import Served, request, served, until_settled
 from tests.proxy.rig import Answer, read_answers, talk
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 NAME = "shop.example"
 
@@ -25,7 +25,7 @@ def switch(proxy: Proxy, **asked: object) -> dict[str, object]:
     """Ask the admin port for something of the mirror; its answer."""
     data = json.dumps(asked).encode()
     asking = urllib.request.Request(f"{proxy.admin}/api/v1/mirror", data=data, headers={"Content-Type": "application/json"})
-    with urllib.request.urlopen(asking, timeout=10) as answer:
+    with urllib.request.urlopen(asking, timeout=WAIT_S) as answer:
         said: dict[str, object] = json.loads(answer.read())
     return said
 
@@ -35,13 +35,15 @@ async def ask(port: int, count: int) -> list[Answer]:
     return read_answers(raw, *["GET"] * count)
 
 
-async def until_quiet(s: Served) -> int:
-    """How many requests the candidate has got, once no more come although clients ask on."""
-    deadline = time.monotonic() + 30
+async def until_quiet(s: Served, asked: int) -> int:
+    """How many requests the candidate has got, once no more come although clients, who have asked so often, ask on."""
+    deadline = time.monotonic() + WAIT_S
     while time.monotonic() < deadline:
+        await asyncio.to_thread(until_settled, s.proxy, asked)
         before = len(s.candidate.seen)
         assert all(answer.status == 200 for answer in await ask(s.proxy.port, 20))
-        await asyncio.sleep(0.2)
+        asked += 20
+        await asyncio.to_thread(until_settled, s.proxy, asked)
         if len(s.candidate.seen) == before:
             return before
     raise AssertionError("mirroring never stopped")
@@ -56,7 +58,7 @@ def test_mirroring_is_switched_off_under_load_and_on_again(by_signal: bool, tmp_
                 s.proxy.process.send_signal(signal.SIGUSR1)
             else:
                 assert (await asyncio.to_thread(switch, s.proxy, mirror="off")) == {"mirror": "off", "percent": 0.0}
-            mirrored = await until_quiet(s)
+            mirrored = await until_quiet(s, 40)
             assert mirrored >= 40
             assert json.loads((await asyncio.to_thread(get, f"{s.proxy.admin}/api/v1/mirror"))[1])["mirror"] == "off"
             await asyncio.to_thread(switch, s.proxy, percent=100)
@@ -76,7 +78,7 @@ def said_by(proxy: Proxy, words: str) -> Callable[[], bool]:
 
 
 async def until(condition: Callable[[], bool], what: str) -> None:
-    deadline = time.monotonic() + 30
+    deadline = time.monotonic() + WAIT_S
     while not condition():
         assert time.monotonic() < deadline, what
         await asyncio.sleep(0.02)
@@ -93,12 +95,12 @@ def test_a_new_configuration_is_taken_over_and_a_bad_one_is_refused(tmp_path: Pa
             s.proxy.process.send_signal(signal.SIGHUP)
             await until(said_by(s.proxy, "reloaded: proxy.exclude"), s.proxy.stderr)
             assert "only a restart takes it over: proxy.workers" in s.proxy.stderr
-            assert await until_quiet(s) >= 10
+            assert await until_quiet(s, 10) >= 10
             for bad in ("proxy:\n  exclude: 7\n", "proxy: [", "proxy:\n  no_such_key: 1\n"):
                 config.write_text(bad, encoding="utf-8")
                 count = s.proxy.stderr.count("reload refused")
                 s.proxy.process.send_signal(signal.SIGHUP)
-                await until(lambda count=count: s.proxy.stderr.count("reload refused") > count, s.proxy.stderr)  # type: ignore[misc]
+                await until(lambda count=count: s.proxy.stderr.count("reload refused") > count, s.proxy.stderr)  # type: ignore[misc]  # a default
             before = len(s.candidate.seen)
             assert all(answer.status == 200 for answer in await ask(s.proxy.port, 10))
             await asyncio.to_thread(until_settled, s.proxy, 40)

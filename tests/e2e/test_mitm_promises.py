@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from tests.e2e.live import WAIT_S
 from tests.e2e.support import ROOT
 from tests.e2e.targets import ANSWERS, by_path
 from tests.e2e.test_promises import SHADOWS, memory_mb
 from tests.proxy.rig import Behaviour, Seen, Upstream, ok
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 HOP = {"connection", "transfer-encoding", "keep-alive"}
 WAYS = {"http1": ["--http1.1"], "tls": ["--http1.1"], "h2c": ["--http2-prior-knowledge"], "h2": ["--http2"]}
 
@@ -55,19 +56,21 @@ class Front:
     async def end(self) -> dict[str, Any]:
         """Stop it in order; its counts."""
         self.process.send_signal(signal.SIGTERM)
-        out, _ = await asyncio.to_thread(self.process.communicate, timeout=30)
+        out, _ = await asyncio.to_thread(self.process.communicate, timeout=WAIT_S)
         assert self.process.returncode == 0
         totals: dict[str, Any] = json.loads(out)
         return totals
 
 
 @asynccontextmanager
-async def front(folder: Path, *, stable: Behaviour = by_path, candidate: Behaviour | None = by_path) -> AsyncIterator[Front]:
+async def front(
+    folder: Path, *, stable: Behaviour = by_path, candidate: Behaviour | None = by_path, shadow_timeout_s: float = WAIT_S
+) -> AsyncIterator[Front]:
     """Targets and ingress."""
     async with Upstream(stable) as one, Upstream(by_path) as two, Upstream(candidate) as three:
         confdir = folder / "authority"
         urls = [f"http://127.0.0.1:{upstream.port}" for upstream in (one, two, three)]
-        command = [sys.executable, "-m", "tests.e2e.mitm_process", str(confdir), *urls]
+        command = [sys.executable, "-m", "tests.e2e.mitm_process", str(confdir), *urls, str(shadow_timeout_s)]
         process = subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)
         try:
             assert process.stdout is not None
@@ -83,7 +86,7 @@ async def front(folder: Path, *, stable: Behaviour = by_path, candidate: Behavio
 @pytest.mark.parametrize("name", SHADOWS)
 def test_1_and_2_a_candidate_in_trouble_is_counted_and_its_clients_see_nothing(name: str, tmp_path: Path) -> None:
     async def main() -> None:
-        async with front(tmp_path, candidate=SHADOWS[name]) as f:
+        async with front(tmp_path, candidate=SHADOWS[name], shadow_timeout_s=WAIT_S if name == "slow" else 1.0) as f:
             takes = ("-H", "TE: trailers", "-H", "Connection: TE")
             await f.curl("http1", "/plain")
             direct = await f.curl("http1", *ANSWERS, port=f.stable.port, options=takes)

@@ -23,7 +23,7 @@ from tests.e2e.support import SHADOWDIFF, shadowdiff, write_har
 from tests.e2e.targets import gate, request, served, until_settled
 from tests.proxy.rig import Behaviour, Seen, Upstream, ok, talk
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 CARD, EMAIL = "4111 1111 1111 1111", "alice.wonder@mail.example"
 SECRETS = {

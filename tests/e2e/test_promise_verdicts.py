@@ -17,7 +17,7 @@ from tests.e2e.support import SHADOWDIFF, Ran, write_har
 from tests.e2e.targets import by_path, gate, once_ready, plug_in, request, served
 from tests.proxy.rig import Behaviour, Seen, Upstream, answers, hang, ok, reset, talk
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 SECOND = {"SHADOWDIFF_REPLAY_TIMEOUT_S": "1s"}
 STATELESS = ("--state", "stateless")

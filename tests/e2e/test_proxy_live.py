@@ -10,7 +10,7 @@ import pytest
 from tests.e2e.live import WAIT_S, build, get, proxy, report_of
 from tests.e2e.support import SHADOWDIFF, shadowdiff
 
-pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
+pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
 
 
 def path_of(number: int) -> str:
@@ -72,7 +72,7 @@ def test_a_proxy_with_gate_ends_with_the_verdicts_code_when_its_time_is_up(tmp_p
     out = tmp_path / "run"
     with build("stable", "a") as (stable, _), build("candidate", "c") as (candidate, _), build("stable", "b") as (secondary, _):
         targets = ["--stable", f"http://127.0.0.1:{stable}", "--secondary", f"http://127.0.0.1:{secondary}"]
-        with proxy(out, *targets, "--candidate", f"http://127.0.0.1:{candidate}", "--gate", "--for", "6s") as running:
+        with proxy(out, *targets, "--candidate", f"http://127.0.0.1:{candidate}", "--gate", "--for", "15s") as running:
             for number in range(20):
                 assert get(f"{running.address}/shipping?region=ap-south&weight={1 + number}")[0] == 200
             assert running.process.wait(WAIT_S) == 1

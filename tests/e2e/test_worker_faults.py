@@ -11,11 +11,12 @@ import pytest
 
 from harness.core.limits import BUS_TRIALS_MAX, SHADOW_TRIALS_IN_FLIGHT_MAX
 from tests.e2e.targets import ANSWERS, request, served
-from tests.e2e.workers import alive, asking, counted, left_behind, replaced, send, until, workers
+from tests.e2e.workers import WAIT_S, alive, asking, counted, left_behind, replaced, send, until, workers
 from tests.proxy.rig import Seen, Upstream, hang, ok, slowly
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(240), pytest.mark.skipif(not Path("/proc/self/stat").exists(), reason="needs /proc")]
 
+HANG_LONG = {"SHADOWDIFF_PROXY_SHADOW_TIMEOUT_S": "8s"}
 LOST_MAX = BUS_TRIALS_MAX + SHADOW_TRIALS_IN_FLIGHT_MAX
 
 
@@ -62,7 +63,7 @@ def test_compare_workers_are_killed_again_and_again(tmp: Path, tmp_path: Path) -
                     await clients.answered_more(30)
                     victims = workers(proxy, "compare")
                     send(victims, signal.SIGKILL)
-                    await until(lambda: len(set(workers(proxy, "compare")) - set(victims)) == 2, "no compare worker came back")  # noqa: B023
+                    await until(lambda: len(set(workers(proxy, "compare")) - set(victims)) == 2, "no compare worker came back")  # noqa: B023 - awaited at once
                 before = clients.answered
                 await clients.answered_more(50)
                 await asyncio.to_thread(s.proxy.until_compared, 20)
@@ -76,10 +77,10 @@ def test_compare_workers_are_killed_again_and_again(tmp: Path, tmp_path: Path) -
 
 
 def test_an_ingress_worker_is_killed_and_the_other_carries_on(tmp: Path, tmp_path: Path) -> None:
-    """Shadows hang, so that each worker certainly has trials in hand."""
+    """Shadows hang, and longer than it takes to kill, so that each worker certainly has trials in hand."""
 
     async def main() -> None:
-        async with served(tmp_path / "run", "--workers", "2", candidate=hang, environment={"TMPDIR": str(tmp)}) as s:
+        async with served(tmp_path / "run", "--workers", "2", candidate=hang, environment={"TMPDIR": str(tmp), **HANG_LONG}) as s:
             proxy = s.proxy.process.pid
             victims = workers(proxy, "ingress")
             assert len(victims) == 2
@@ -174,19 +175,42 @@ def test_a_compare_worker_that_is_stopped_for_good_is_replaced(tmp: Path, tmp_pa
     assert left_behind(tmp) == []
 
 
-@pytest.mark.parametrize("kind", ["ingress", "compare"])
-def test_a_worker_is_killed_while_the_run_ends(kind: str, tmp: Path, tmp_path: Path) -> None:
-    """The end waits for shadows that take a second, so the worker dies in the middle of it."""
+def test_an_ingress_worker_that_is_stopped_for_good_is_replaced(tmp: Path, tmp_path: Path) -> None:
+    """Its clients wait until then, and lose their connections once."""
 
     async def main() -> None:
-        async with served(tmp_path / "run", candidate=hang, environment={"TMPDIR": str(tmp)}) as s:
+        async with served(tmp_path / "run", "--workers", "2", environment={"TMPDIR": str(tmp)}) as s:
+            proxy = s.proxy.process.pid
+            victim, other = workers(proxy, "ingress")
+            async with asking(s.proxy.port, connections=16) as clients:
+                await clients.answered_more(100)
+                os.kill(victim, signal.SIGSTOP)
+                await replaced(proxy, "ingress", victim, 2)
+                assert other in workers(proxy, "ingress"), "the other carries on"
+                await clients.answered_more(100)
+            assert clients.broken <= 16, "once for each connection"
+            assert await s.end() == 0, s.proxy.stderr
+            assert "one of the processes that serve clients hangs" in s.proxy.stderr
+            totals = counted(tmp_path / "run")
+            assert clients.answered <= totals["requests"] <= clients.sent
+
+    asyncio.run(main())
+    assert left_behind(tmp) == []
+
+
+@pytest.mark.parametrize("kind", ["ingress", "compare"])
+def test_a_worker_is_killed_while_the_run_ends(kind: str, tmp: Path, tmp_path: Path) -> None:
+    """The end waits for shadows that take seconds, so the worker dies in the middle of it."""
+
+    async def main() -> None:
+        async with served(tmp_path / "run", candidate=hang, environment={"TMPDIR": str(tmp), **HANG_LONG}) as s:
             (victim,) = workers(s.proxy.process.pid, kind)
             async with asking(s.proxy.port) as clients:
                 await clients.answered_more(100)
             s.proxy.process.send_signal(signal.SIGTERM)
             await until(lambda: "stopping" in s.proxy.stderr, "nobody stops")
             os.kill(victim, signal.SIGKILL)
-            assert await asyncio.to_thread(s.proxy.process.wait, 60) == 0, s.proxy.stderr
+            assert await asyncio.to_thread(s.proxy.process.wait, WAIT_S) == 0, s.proxy.stderr
             assert "Traceback" not in s.proxy.stderr
             totals = counted(tmp_path / "run")
             assert clients.answered <= totals["requests"] <= clients.sent
@@ -241,7 +265,7 @@ def test_the_supervisor_is_killed_and_clients_get_whole_answers(tmp: Path, tmp_p
             for reader, writer in connections:
                 assert await reader.readexactly(1000) == b"a" * 1000, "what was accepted is answered"
                 writer.close()
-            await until(lambda: not alive(pids), f"workers live on: {alive(pids)}", 30)
+            await until(lambda: not alive(pids), f"workers live on: {alive(pids)}")
 
     asyncio.run(main())
     assert left_behind(tmp) == []

@@ -277,7 +277,7 @@ class Wayward:
                 await self._answer(talk, *asked(Seen(head, body, raw_body, 0)))
         except (asyncio.IncompleteReadError, OSError, asyncio.CancelledError):
             pass
-        except Exception as error:
+        except Exception as error:  # told when the target ends
             self.errors.append(error)
         finally:
             talk.writer.close()

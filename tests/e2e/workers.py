@@ -12,7 +12,7 @@ from typing import Any
 from tests.e2e.live import report_of
 from tests.e2e.targets import ANSWERS, request
 
-WAIT_S = 60.0
+WAIT_S = 120.0
 
 
 def processes() -> dict[int, tuple[int, str]]:

@@ -21,7 +21,7 @@ def judged(answers: list[Answer], policy: Policy | None = None, *, totals: Total
     fold_all(ledger, answers)
     replayable = options.pop("replayable", len({answer.entry for answer in answers}) if answers and answers[0].entry is not None else None)
     counted = totals or Totals(requests=len(answers), compared=len(answers))
-    return judge(ledger.snapshot(), counted, chosen, replayable=replayable, **options)  # type: ignore[arg-type]
+    return judge(ledger.snapshot(), counted, chosen, replayable=replayable, **options)  # type: ignore[arg-type]  # of a test's choice
 
 
 def codes(verdict: Verdict) -> list[ReasonCode]:
@@ -29,7 +29,7 @@ def codes(verdict: Verdict) -> list[ReasonCode]:
 
 
 def stream(count: int, values: Callable[[int], Three] = lambda _: RIGHT, **changes: object) -> list[Answer]:
-    return [Answer(entity=f"/{i}", values={"$.x": values(i)}, design=Design.TWO_ARM, **changes) for i in range(count)]  # type: ignore[arg-type]
+    return [Answer(entity=f"/{i}", values={"$.x": values(i)}, design=Design.TWO_ARM, **changes) for i in range(count)]  # type: ignore[arg-type]  # of a test's choice
 
 
 def test_a_clean_capture_passes_with_its_bound() -> None:
@@ -54,7 +54,7 @@ def test_differences_put_down_to_noise_widen_the_bound() -> None:
     assert verdict.state is VerdictState.PASS
     assert verdict.bound is not None
     assert "60 requests, 1 with a difference that did not come back" in verdict.bound.sentence
-    assert verdict.bound.rate > judged(passes(2, size=60, wrong=())).bound.rate  # type: ignore[union-attr]
+    assert verdict.bound.rate > judged(passes(2, size=60, wrong=())).bound.rate  # type: ignore[union-attr]  # both have a bound
 
 
 def test_noisy_fields_are_named_as_left_out() -> None:

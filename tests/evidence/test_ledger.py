@@ -32,7 +32,7 @@ def passes(
             values={"$.x": WRONG if entry in odd else RIGHT},
             pass_index=index,
             fresh=fresh,
-            **changes,  # type: ignore[arg-type]
+            **changes,  # type: ignore[arg-type]  # of a test's choice
         )
         for index in range(first, first + count)
         for entry in range(size)
@@ -40,7 +40,7 @@ def passes(
 
 
 def ledger_of(answers: Iterable[Answer], policy: Policy | None = None, **options: object) -> Ledger:
-    ledger = Ledger(policy or Policy(), **{"endpoints": (ENDPOINT,), **options})  # type: ignore[arg-type]
+    ledger = Ledger(policy or Policy(), **{"endpoints": (ENDPOINT,), **options})  # type: ignore[arg-type]  # of a test's choice
     fold_all(ledger, answers)
     return ledger
 

@@ -7,7 +7,7 @@ from harness.evidence.policy import Policy
 def test_a_policy_is_a_value() -> None:
     assert msgspec.convert({"name": "strict", "alpha": 0.001}, Policy) == Policy(name="strict", alpha=0.001)
     with pytest.raises(AttributeError):
-        Policy().alpha = 0.5  # type: ignore[misc]
+        Policy().alpha = 0.5  # type: ignore[misc]  # frozen: that is the test
 
 
 def test_an_unknown_key_is_refused() -> None:

@@ -6,11 +6,12 @@ from collections.abc import AsyncIterator, Callable
 from typing import Any
 
 from harness.core.outcomes import Tally
+from harness.core.plain import AnyTrial, opened
 from harness.core.values import Comparison, Exchange, Request, Trial
 from harness.proxy.copies import CopiesServer
 from harness.proxy.dispatch import Naming, Sink
 from harness.proxy.server import ProxyOptions
-from tests.proxy.rig import Answer, Behaviour, CountingIds, Rig, SystemClock, Upstream, answers, ok, read_answers
+from tests.proxy.rig import LONG_S, Answer, Behaviour, CountingIds, Rig, SystemClock, Upstream, answers, ok, read_answers
 
 ACCEPTED = b"HTTP/1.1 202 Accepted"
 
@@ -34,7 +35,8 @@ async def copies(
     has_room: Callable[[str, int], bool] = lambda _endpoint, _held: True,
     on_exchange: Callable[[Request, Exchange], None] | None = None,
     endpoint_of: Callable[[Request], str] = lambda request: f"{request.method} {request.target.partition('?')[0]}",
-    grace_s: float = 5.0,
+    grace_s: float = LONG_S,
+    lag_s_max: float = LONG_S,
     **options: Any,
 ) -> AsyncIterator[Rig]:
     """Targets that answer unless told otherwise, and the server. On leaving, everything that entered has an outcome."""
@@ -45,12 +47,13 @@ async def copies(
     ):
         tally, trials = Tally(), list[Trial]()
 
-        def keep(trial: Trial) -> None:
+        def keep(came: AnyTrial) -> None:
+            trial = opened(came)
             trials.append(trial)
             tally.compared(trial, Comparison(trial=trial.id, seq=trial.seq))
 
         targets = {"secondary": second.address, "candidate": third.address}
-        settings = {"shadow_timeout_s": 5.0, "connect_timeout_s": 2.0} | {key: targets[key] for key in targets if key not in without}
+        settings = {"shadow_timeout_s": LONG_S, "connect_timeout_s": LONG_S} | {key: targets[key] for key in targets if key not in without}
         server = CopiesServer(
             ProxyOptions(**(settings | {"stable": first.address} | options)),
             clock=SystemClock(),
@@ -59,6 +62,7 @@ async def copies(
             naming=Naming(endpoint_of=endpoint_of, entity_of=lambda request: request.target, ids=CountingIds(), session_key=b"k"),
             sink=Sink(put=keep, has_room=has_room),
             on_exchange=on_exchange,
+            lag_s_max=lag_s_max,
         )
         await server.start()
         made = Rig(server, first, second, third)

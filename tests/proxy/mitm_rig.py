@@ -2,7 +2,6 @@
 
 import asyncio
 import contextlib
-import functools
 import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -12,8 +11,11 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
+import msgspec
 
+from harness.proxy.address import UpstreamAddress
 from harness.proxy.mitm import MitmOptions, MitmServer
+from harness.proxy.server import ProxyOptions
 from tests.proxy.rig import Answer, Behaviour, Rig, read_answers, rig
 
 FRONTS = ("http1", "tls", "h2c", "h2")
@@ -24,10 +26,21 @@ Pairs = list[tuple[bytes, bytes]]
 
 
 def mitm_rig(
-    confdir: Path, stable: Behaviour | None = None, *, mode: str = "reverse", http3: bool = False, **options: Any
+    confdir: Path,
+    stable: Behaviour | None = None,
+    *,
+    mode: str = "reverse",
+    http3: bool = False,
+    candidate_at: UpstreamAddress | None = None,
+    **options: Any,
 ) -> contextlib.AbstractAsyncContextManager[Rig]:
-    """As `rig`, with the mitmproxy ingress."""
-    return rig(stable, make=functools.partial(MitmServer, mitm=MitmOptions(confdir=str(confdir), mode=mode, http3=http3)), **options)
+    """As `rig`, with the mitmproxy ingress. `candidate_at` is asked instead of the candidate that behaves as told."""
+
+    def make(told: ProxyOptions, **around: Any) -> MitmServer:
+        told = told if candidate_at is None else msgspec.structs.replace(told, candidate=candidate_at)
+        return MitmServer(told, mitm=MitmOptions(confdir=str(confdir), mode=mode, http3=http3), **around)
+
+    return rig(stable, make=make, **options)
 
 
 def trusting(confdir: Path, *alpn: str) -> ssl.SSLContext:
@@ -85,9 +98,11 @@ class H2Client:
         return number
 
     async def body(self, number: int, data: bytes, *, end: bool = True) -> None:
-        """Send a body as the server gives room."""
+        """Send a body as the server gives room. Raises ConnectionResetError where the connection ends before."""
         at = 0
         while at < len(data):
+            if self.closed:
+                raise ConnectionResetError
             room = min(self.connection.local_flow_control_window(number), self.connection.max_outbound_frame_size)
             if not room:
                 await self.news()

@@ -13,12 +13,21 @@ from typing import Any, Self
 import uvloop
 
 from harness.core.outcomes import Tally
+from harness.core.plain import AnyTrial, opened
 from harness.core.values import Comparison, Exchange, Request, Trial
 from harness.proxy.address import UpstreamAddress, parse_address
 from harness.proxy.dispatch import Naming, Sink
 from harness.proxy.server import ProxyOptions, ProxyServer
 
 LOOPS: dict[str, Callable[[], asyncio.AbstractEventLoop]] = {"asyncio": asyncio.new_event_loop, "uvloop": uvloop.new_event_loop}
+RUN_S = 100.0
+"""How long a test may run: none needs it, but a machine may be slow. Less than pytest's own bound, which names no place in the test."""
+WAIT_S = 60.0
+"""How long anything is waited for."""
+LONG_S = 30.0
+"""A time-out that must not come: longer than a busy machine holds up a process."""
+SHORT_S = 2.0
+"""A time-out that must come, where something else has to happen before it."""
 HOP = {b"connection", b"keep-alive", b"transfer-encoding", b"te", b"upgrade"}
 
 
@@ -26,19 +35,26 @@ def run(main: Coroutine[Any, Any, None], loop: str = "asyncio") -> None:
     """Run a test's coroutine to its end on the loop named, with a bound on its time."""
 
     async def bounded() -> None:
-        async with asyncio.timeout(30):
+        async with asyncio.timeout(RUN_S):
             await main
 
     with asyncio.Runner(loop_factory=LOOPS[loop]) as runner:
         runner.run(bounded())
 
 
-async def until(condition: Callable[[], bool], seconds: float = 10.0) -> None:
+async def until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:
     """Wait for a condition."""
     deadline = time.monotonic() + seconds
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
         await asyncio.sleep(0.002)
+
+
+async def turns(count: int = 20) -> None:
+    """Let the loop look at its sockets this often: what was sent over loopback before has been read then."""
+    await asyncio.sleep(0.02)  # a busy kernel may hand it over a little later
+    for _ in range(count):
+        await asyncio.sleep(0)
 
 
 class SystemClock:
@@ -164,7 +180,7 @@ class Upstream:
             pass
         except asyncio.CancelledError:
             pass
-        except Exception as error:
+        except Exception as error:  # told when the target ends
             self.errors.append(error)
         finally:
             writer.close()
@@ -365,7 +381,8 @@ async def rig(
     has_room: Callable[[str, int], bool] = lambda endpoint, size: True,
     on_exchange: Callable[[Request, Exchange], None] | None = None,
     endpoint_of: Callable[[Request], str] = lambda request: f"{request.method} {request.target.partition('?')[0]}",
-    grace_s: float = 5.0,
+    grace_s: float = LONG_S,
+    clock: SystemClock | ManualClock | None = None,
     make: Callable[..., ProxyServer] = ProxyServer,
     **options: Any,
 ) -> AsyncIterator[Rig]:
@@ -377,21 +394,22 @@ async def rig(
     ):
         tally, trials, recorded = Tally(), list[Trial](), list[tuple[Request, Exchange]]()
 
-        def keep(trial: Trial) -> None:
+        def keep(came: AnyTrial) -> None:
+            trial = opened(came)
             trials.append(trial)
             tally.compared(trial, Comparison(trial=trial.id, seq=trial.seq))
 
-        settings: dict[str, Any] = {"shadow_timeout_s": 5.0, "stable_silence_s": 5.0, "connect_timeout_s": 2.0}
+        settings: dict[str, Any] = {"shadow_timeout_s": LONG_S, "stable_silence_s": LONG_S, "connect_timeout_s": LONG_S}
         if mirror:
             settings |= {"secondary": second.address, "candidate": third.address}
         settings.pop(without, None)
         proxy = make(
             ProxyOptions(**(settings | {"stable": stable_at(first)} | options)),
-            clock=SystemClock(),
+            clock=clock or SystemClock(),
             rng=random.Random(7),
             tally=tally,
             naming=Naming(endpoint_of=endpoint_of, entity_of=lambda request: request.target, ids=CountingIds(), session_key=b"k"),
-            sink=Sink(put=put or keep, has_room=has_room),
+            sink=Sink(put=keep if put is None else lambda came: put(opened(came)), has_room=has_room),
             on_exchange=on_exchange or (lambda request, exchange: recorded.append((request, exchange))),
         )
         await proxy.start()

@@ -1,6 +1,7 @@
 """Copies of requests become trials: who is asked, in which words, what is skipped and shed, and that all of it is counted."""
 
 import asyncio
+import time
 from typing import Any
 
 import msgspec
@@ -16,9 +17,10 @@ from harness.proxy.capture import NOTHING
 from harness.proxy.copies import CopiesServer, original_host
 from harness.proxy.copies_ingress import Copy
 from harness.proxy.dispatch import DispatchOptions
+from harness.proxy.server import ProxyOptions
 from harness.proxy.wire import Framing, RequestHead
 from tests.proxy.copies_rig import accepted, copies
-from tests.proxy.rig import LOOPS, Behaviour, Seen, Upstream, answers, get, hang, ok, reset, run, until
+from tests.proxy.rig import LONG_S, LOOPS, SHORT_S, Behaviour, Seen, Upstream, answers, get, hang, ok, read_answers, reset, run, until
 
 POST = b"POST /orders HTTP/1.1\r\nHost: shop.example\r\nContent-Length: 2\r\n\r\nhi"
 MOODS: dict[str, Behaviour] = {"hangs": hang, "resets": reset, "babbles": answers(b"nonsense\r\n\r\n"), "closes": answers(b"", close=True)}
@@ -229,7 +231,7 @@ def test_hosts_can_be_rewritten_per_side() -> None:
 def test_whatever_a_target_does_each_copy_is_answered_and_compared(role: Role, mood: str, loop: str) -> None:
     async def main() -> None:
         targets: dict[str, Any] = {role.value: MOODS[mood]}
-        async with copies(**targets, shadow_timeout_s=0.3) as r:
+        async with copies(**targets, shadow_timeout_s=SHORT_S if mood == "hangs" else LONG_S) as r:
             accepted(await r.talk(*[get(f"/{i}") for i in range(5)]), *["GET"] * 5)
             await r.settled()
             totals = r.tally.totals()
@@ -259,32 +261,44 @@ def test_a_dead_double_is_an_outcome_of_the_trial() -> None:
 @pytest.mark.parametrize("role", list(Role))
 def test_copies_beyond_the_bound_are_shed_and_answered_all_the_same(role: Role) -> None:
     async def main() -> None:
-        hanging: dict[str, Any] = {role.value: hang}
-        async with copies(**hanging, dispatch=DispatchOptions(trials_in_flight_max=2), shadow_timeout_s=1.0) as r:
+        hanging: dict[str, Any] = {role.value: held}
+        async with copies(**hanging, dispatch=DispatchOptions(trials_in_flight_max=2)) as r:
             hung = getattr(r, role)
             for i in range(5):
                 accepted(await r.talk(get(f"/{i}")), "GET")
                 if i < 2:
-                    await until(lambda i=i: len(hung.seen) == i + 1)  # type: ignore[misc]
+                    await until(lambda i=i: len(hung.seen) == i + 1)  # type: ignore[misc]  # mypy infers no lambda with a default
             assert r.tally.totals().shed == {"in_flight": 3}
             assert r.proxy.in_flight == 2
+            release.set()
             await r.settled()
             assert len(r.stable.seen) == 2, "the double is not asked in vain"
             accepted(await r.talk(get("/more")), "GET")
             assert r.tally.totals().shed == {"in_flight": 3}, "there is room again"
 
+    async def held(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        await release.wait()
+        writer.write(ok())
+
+    release = asyncio.Event()
     run(main())
 
 
 def test_copies_are_shed_by_the_bytes_they_hold() -> None:
     async def main() -> None:
-        async with copies(hang, allow_writes=True, dispatch=DispatchOptions(bytes_in_flight_max=3), shadow_timeout_s=0.3) as r:
+        async with copies(held, allow_writes=True, dispatch=DispatchOptions(bytes_in_flight_max=3)) as r:
             accepted(await r.talk(POST, POST), "POST", "POST")
             assert r.tally.totals().shed == {"in_flight": 1}
+            release.set()
             await r.settled()
             accepted(await r.talk(POST), "POST")
             assert r.tally.totals().shed == {"in_flight": 1}, "what was held is given back"
 
+    async def held(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        await release.wait()
+        writer.write(ok(b""))
+
+    release = asyncio.Event()
     run(main())
 
 
@@ -298,7 +312,7 @@ def test_stopping_waits_for_the_double_and_then_for_the_others(loop: str) -> Non
         async with copies(behave, candidate=behave) as r:
             accepted(await r.talk(get()), "GET")
             await until(lambda: len(r.stable.seen) == 1)
-            stopping = asyncio.ensure_future(r.proxy.stop(5.0))
+            stopping = asyncio.ensure_future(r.proxy.stop(LONG_S))
             await until(lambda: r.proxy._server is not None and not r.proxy._server.is_serving())
             release.set()
             await stopping
@@ -360,7 +374,7 @@ def test_what_no_connection_hands_over_is_counted_too() -> None:
             double.take(copy("no path"))
             double.take(copy())
             await until(lambda: r.tally.under_way == 1)
-            await double.stop(1.0)
+            await double.stop(LONG_S)
             double.take(copy())
             assert r.tally.totals().shed == {"fault": 1, "in_flight": 1, "shutdown": 1}
             assert len(r.stable.seen) == 1
@@ -413,5 +427,70 @@ def test_a_load_of_many_senders_in_all_moods_adds_up(loop: str) -> None:
             assert sorted(trial.seq for trial in r.trials) == list(range(totals.compared))
             outcomes = totals.compared + sum(sum(group.values()) for group in (totals.shed, totals.skipped, totals.refused))
             assert totals.requests == outcomes
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_sender_too_many_is_told_so_and_counted_and_a_reload_makes_room(loop: str) -> None:
+    async def main() -> None:
+        async with copies(clients_max=1) as r:
+            reader, writer = await asyncio.open_connection("127.0.0.1", r.proxy.port)
+            await until(lambda: r.proxy.connections == 1)
+            for _ in range(3):
+                (answer,) = read_answers(await r.talk(get()), "GET")
+                assert (answer.status, answer.header(b"x-shadowdiff-error")) == (503, b"too_many_clients")
+                assert answer.header(b"connection") == b"close"
+            r.proxy.reload(ProxyOptions(stable=r.stable.address, clients_max=2))
+            accepted(await r.talk(get("/more")), "GET")
+            writer.write(get("/kept", "Connection: close"))
+            accepted(await reader.read(), "GET")
+            writer.close()
+            await r.settled()
+            assert sorted(seen.line.split()[1] for seen in r.candidate.seen) == [b"/kept", b"/more"]
+            assert r.tally.totals().refused == {"too_many_clients": 3}
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_crowd_of_senders_beyond_the_cap_is_cut_and_counted(monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
+    monkeypatch.setattr("harness.proxy.clients.CLIENTS_TURNED_AWAY_MAX", 2)
+
+    async def main() -> None:
+        async with copies(clients_max=1) as r:
+            crowd = [await asyncio.open_connection("127.0.0.1", r.proxy.port) for _ in range(6)]
+            await until(lambda: r.tally.totals().refused == {"too_many_clients": 5})
+            await until(lambda: r.proxy.connections == 3)
+            for _, writer in crowd:
+                writer.close()
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_while_the_receiver_is_behind_copies_are_answered_and_shed_and_then_compared_again(loop: str) -> None:
+    async def main() -> None:
+        async with copies(lag_s_max=0.1) as r:
+            assert isinstance(r.proxy, CopiesServer)
+            running, over = asyncio.get_running_loop(), False
+
+            def hold_up() -> None:
+                time.sleep(0.25)
+                if not over:
+                    running.call_soon(hold_up)
+
+            running.call_soon(hold_up)
+            assert r.proxy._lag is not None
+            await until(r.proxy._lag.behind)
+            accepted(await r.talk(get("/late"), POST), "GET", "POST")
+            assert r.tally.totals().shed == {"lag": 1}
+            assert r.tally.totals().skipped == {"write": 1}, "what is never compared is not shed"
+            assert not r.stable.seen, "not even the double is asked"
+            over = True
+            while not r.tally.totals().compared:
+                accepted(await r.talk(get("/again")), "GET")
+                await r.settled()
+            assert {seen.line.split()[1] for seen in r.candidate.seen} == {b"/again"}
 
     run(main(), loop)

@@ -14,12 +14,13 @@ from hypothesis import strategies as st
 from harness.core.labels import SkipReason
 from harness.core.limits import HEAD_BYTES_MAX, LINGER_BYTES_MAX, REQUEST_BODY_BYTES_MAX
 from harness.core.outcomes import Tally
-from harness.proxy import copies_ingress
+from harness.proxy import deadlines
 from harness.proxy.capture import Budget
+from harness.proxy.clients import Clients
 from harness.proxy.copies_ingress import Copy, CopyConnection, Inbox
-from harness.proxy.ingress import Clients, ClientTimeouts
+from harness.proxy.deadlines import ClientTimeouts
 from tests.proxy.copies_rig import accepted
-from tests.proxy.rig import LOOPS, get, read_answers, run, talk, until
+from tests.proxy.rig import LONG_S, LOOPS, SHORT_S, get, read_answers, run, talk, until
 
 POST = b"POST /%d HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nhe\r\n3\r\nllo\r\n0\r\nX-T: 1\r\n\r\n"
@@ -67,7 +68,7 @@ async def box(*, budget: int = 1 << 20, **timeouts: float) -> AsyncIterator[Box]
         yield made
     finally:
         server.close()
-        await made.clients.stop(5.0)
+        await made.clients.stop(LONG_S)
         await server.wait_closed()
     assert made.tally.under_way == 0, made.tally.totals()
     assert inbox.budget.held == 0
@@ -235,7 +236,7 @@ def test_a_head_has_one_time_limit_however_it_trickles() -> None:
 
 def test_an_idle_connection_is_closed_and_counts_nothing() -> None:
     async def main() -> None:
-        async with box(idle_s=0.05) as b:
+        async with box(idle_s=SHORT_S) as b:
             assert await talk(b.port, half_close=False) == b""
             accepted(await talk(b.port, get(), half_close=False), "GET")
             await b.settled()
@@ -281,7 +282,7 @@ def test_a_sender_that_catches_up_is_served_on(loop: str) -> None:
                     await writer.drain()
 
             sending = asyncio.ensure_future(send())
-            await until(lambda: bool(b.connections) and b.connections[0]._full)
+            await until(lambda: bool(b.connections) and b.connections[0].full)
             got = 0
             while got < len(answer) * count:
                 got += len(await reader.read(1 << 16))
@@ -336,7 +337,7 @@ def test_input_after_a_refusal_is_thrown_away_up_to_a_bound() -> None:
 
 
 def test_a_refused_sender_that_stays_is_let_go(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(copies_ingress, "LINGER_SECONDS", 0.05)
+    monkeypatch.setattr(deadlines, "LINGER_SECONDS", 0.05)
 
     async def main() -> None:
         async with box() as b:
@@ -358,7 +359,7 @@ def test_stopping_takes_the_request_that_is_coming_in(loop: str) -> None:
             writer.write(get("/1") + POST[:-1] % 2)
             await reader.readuntil(b"\r\n\r\n")
             await until(lambda: len(b.clients) == 2)
-            stopping = asyncio.ensure_future(b.clients.stop(5.0))
+            stopping = asyncio.ensure_future(b.clients.stop(LONG_S))
             assert await idle_reader.read() == b""
             writer.write(b"o" + get("/3"))
             second, third = accepted(await reader.read(), "POST", "GET")
@@ -390,7 +391,7 @@ def test_a_connection_that_is_told_of_late_does_not_hold_up_the_stop(loop: str) 
             reader, writer = await asyncio.open_connection("127.0.0.1", b.port)
             writer.write(POST[:-1] % 1)
             await until(lambda: b.budget.held > 0)
-            stopping = asyncio.ensure_future(b.clients.stop(20.0))
+            stopping = asyncio.ensure_future(b.clients.stop(LONG_S))
             await asyncio.sleep(0)
             late_reader, late = await asyncio.open_connection("127.0.0.1", b.port)
             busy_reader, busy = await asyncio.open_connection("127.0.0.1", b.port)

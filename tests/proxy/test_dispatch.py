@@ -12,14 +12,25 @@ from harness.core.errors import UsageError
 from harness.core.labels import Control, Design, ErrorKind, Role, ShedReason
 from harness.core.limits import ENDPOINTS_MAX
 from harness.core.outcomes import Tally
+from harness.core.plain import AnyTrial
 from harness.core.values import Exchange, Request, TransportError, Trial
 from harness.proxy.address import HostRule
 from harness.proxy.breaker import BreakerOptions, BreakerState
 from harness.proxy.dispatch import Dispatcher, DispatchOptions, FaultLog, Naming, SessionKeys, Sink, WarmUp
 from harness.proxy.upstream import UpstreamPool
-from tests.proxy.rig import CountingIds, ManualClock, Seen, Upstream, answers, get, hang, ok, rig, run, until
+from tests.proxy.rig import SHORT_S, Behaviour, CountingIds, ManualClock, Seen, Upstream, answers, get, hang, ok, rig, run, until
 
 POST = b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 2\r\n\r\nhi"
+
+
+def held_until(release: asyncio.Event) -> Behaviour:
+    """Answers once the test says so."""
+
+    async def behave(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        await release.wait()
+        writer.write(ok())
+
+    return behave
 
 
 def test_unsafe_methods_are_mirrored_only_when_allowed() -> None:
@@ -48,7 +59,7 @@ def test_a_mirrored_request_is_never_mirrored_again() -> None:
 
 
 def test_a_shadow_that_answers_much_more_than_stable_is_given_up_and_compared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("harness.proxy.dispatch.SHADOW_ANSWER_BYTES_MAX", 1000)
+    monkeypatch.setattr("harness.proxy.shadow.SHADOW_ANSWER_BYTES_MAX", 1000)
 
     async def main() -> None:
         body = ok(b"x" * 500)
@@ -142,13 +153,14 @@ def test_control_and_design_follow_the_configuration(options: dict[str, Any], co
 
 
 def test_trials_are_shed_before_sending_when_too_many_are_under_way() -> None:
+    release = asyncio.Event()
+
     async def main() -> None:
-        async with rig(
-            secondary=answers(ok()), candidate=hang, dispatch=DispatchOptions(trials_in_flight_max=2), shadow_timeout_s=0.5
-        ) as r:
+        async with rig(secondary=answers(ok()), candidate=held_until(release), dispatch=DispatchOptions(trials_in_flight_max=2)) as r:
             for i in range(5):
                 await r.talk(get(f"/{i}"))
             assert r.tally.totals().shed == {"in_flight": 3}
+            release.set()
             await r.settled()
             assert len(r.candidate.seen) == len(r.secondary.seen) == 2
             assert sorted(trial.in_flight for trial in r.trials) == [1, 2]
@@ -157,16 +169,18 @@ def test_trials_are_shed_before_sending_when_too_many_are_under_way() -> None:
 
 
 def test_trials_are_shed_by_the_bytes_they_may_hold() -> None:
+    release = asyncio.Event()
+
     async def main() -> None:
         async with rig(
             answers(ok(b"x" * 500)),
-            secondary=hang,
-            candidate=hang,
+            secondary=held_until(release),
+            candidate=held_until(release),
             dispatch=DispatchOptions(bytes_in_flight_max=2000),
-            shadow_timeout_s=0.3,
         ) as r:
             await r.talk(get("/1"), get("/2"))
             assert r.tally.totals().shed == {"in_flight": 1}
+            release.set()
             await r.settled()
             await r.talk(get("/3"))
             assert r.tally.totals().shed == {"in_flight": 1}, "what was held is given back"
@@ -322,9 +336,10 @@ def test_a_breaker_stops_whole_trials_tries_again_and_recovers(failing: str) -> 
 
     arms: dict[str, Any] = {"secondary": answers(ok()), "candidate": answers(ok()), failing: falters}
     breaker = BreakerOptions(exchanges_min=6, window=6, probes=2, open_s=1.0)
+    clock = ManualClock()
 
     async def main() -> None:
-        async with rig(**arms, dispatch=DispatchOptions(breaker=breaker)) as r:
+        async with rig(**arms, dispatch=DispatchOptions(breaker=breaker), clock=clock) as r:
 
             async def ask() -> tuple[int, int]:
                 """One request more; all that were compared and shed by the breaker after it."""
@@ -340,13 +355,15 @@ def test_a_breaker_stops_whole_trials_tries_again_and_recovers(failing: str) -> 
                 await ask()
             assert r.tally.totals().errors == {failing: 6}, "what was sent was compared"
             well.append(True)
-            while (await ask())[0] == 6:
-                await asyncio.sleep(0.02)
-            for _ in range(5):
+            for shed in (1, 2):
+                assert await ask() == (6, shed)
+                clock.now_ns += 400_000_000
+            clock.now_ns += 200_000_000
+            for _ in range(6):
                 await ask()
             totals = r.tally.totals()
             assert (totals.compared, totals.errors) == (12, {failing: 6}), "the first probe, and all after it"
-            assert totals.shed["breaker"] >= 1
+            assert totals.shed == {"breaker": 2}
             # Whole trials: the other target got one request for each that was compared, and none for one that was shed.
             other = r.secondary if failing == "candidate" else r.candidate
             assert len(other.seen) == totals.compared
@@ -357,7 +374,7 @@ def test_a_breaker_stops_whole_trials_tries_again_and_recovers(failing: str) -> 
 def test_a_candidate_that_hangs_is_compared_as_often_as_a_breaker_lets_it() -> None:
     async def main() -> None:
         breaker = BreakerOptions(exchanges_min=4, window=8, open_s=600)
-        async with rig(secondary=answers(ok()), candidate=hang, dispatch=DispatchOptions(breaker=breaker), shadow_timeout_s=0.5) as r:
+        async with rig(secondary=answers(ok()), candidate=hang, dispatch=DispatchOptions(breaker=breaker), shadow_timeout_s=SHORT_S) as r:
             await r.talk(*[get(f"/{i}") for i in range(3)])
             await r.settled()
             assert r.tally.totals().errors == {"candidate": 3}
@@ -392,7 +409,7 @@ class FakePool:
 def test_a_probe_that_cannot_be_sent_is_given_up_and_the_breaker_does_not_wait_for_it() -> None:
     async def main() -> None:
         pools = (FakePool(), FakePool())
-        tally, kept, clock = Tally(), list[Trial](), ManualClock()
+        tally, kept, clock = Tally(), list[AnyTrial](), ManualClock()
         dispatcher = Dispatcher(
             DispatchOptions(breaker=BreakerOptions(exchanges_min=1, window=4, probes=1, open_s=1)),
             secondary=cast("UpstreamPool", pools[0]),

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.limits import CAPTURE_BODY_BYTES_MAX, HEAD_BYTES_MAX, REQUEST_BODY_BYTES_MAX, STREAM_BUFFER_BYTES_MAX
-from harness.proxy.ingress import ClientConnection, ClientTimeouts
-from tests.proxy.rig import LOOPS, Seen, Upstream, answers, get, hang, ok, read_answers, read_body, rig, run, until
+from harness.proxy.deadlines import ClientTimeouts
+from harness.proxy.ingress import ClientConnection
+from tests.proxy.rig import LOOPS, SHORT_S, Seen, Upstream, answers, get, hang, ok, read_answers, read_body, rig, run, turns, until
 
 POST = b"POST /things HTTP/1.1\r\nHost: h\r\n"
 CHUNKED = b"Transfer-Encoding: chunked\r\n\r\n"
@@ -253,7 +254,7 @@ def test_pipelined_uploads_wait_in_bounded_memory() -> None:
     body = b"x" * 2_000_000
 
     async def main() -> None:
-        async with rig(hang, mirror=False, stable_silence_s=0.5) as r:
+        async with rig(hang, mirror=False, stable_silence_s=SHORT_S) as r:
             reader, writer = await asyncio.open_connection("127.0.0.1", r.proxy.port)
             writer.write(get("/hanging") + b"".join([POST + b"Content-Length: %d\r\n\r\n" % len(body) + body] * 4))
             await until(lambda: len(r.stable.seen) == 1)
@@ -449,7 +450,7 @@ def test_an_upstream_that_does_not_read_stops_the_client() -> None:
 
 def test_a_slow_head_and_a_slow_body_get_408_and_an_idle_connection_is_closed() -> None:
     async def main() -> None:
-        times = ClientTimeouts(head_s=0.15, body_s=0.15, idle_s=0.15)
+        times = ClientTimeouts(head_s=SHORT_S, body_s=SHORT_S, idle_s=SHORT_S)
         async with rig(client=times, mirror=False) as r:
             head, body, idle = await asyncio.gather(
                 r.talk(b"GET / HT", half_close=False),
@@ -498,7 +499,7 @@ def test_clients_that_go_before_their_request_is_complete(raw: bytes, counted: d
             client = socket.create_connection(("127.0.0.1", r.proxy.port))
             client.sendall(raw)
             await until(lambda: r.proxy.connections == 1)
-            await asyncio.sleep(0.02)
+            await turns()
             if hard:
                 client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
             client.close()
@@ -610,7 +611,7 @@ def test_a_client_too_many_is_told_so_and_counted_and_those_before_it_are_served
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_crowd_beyond_the_cap_is_cut_and_counted(monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
-    monkeypatch.setattr("harness.proxy.ingress.CLIENTS_TURNED_AWAY_MAX", 2)
+    monkeypatch.setattr("harness.proxy.clients.CLIENTS_TURNED_AWAY_MAX", 2)
 
     async def main() -> None:
         async with rig(mirror=False, clients_max=1) as r:

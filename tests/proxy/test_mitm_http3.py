@@ -16,7 +16,7 @@ from aioquic.h3.events import DataReceived, HeadersReceived
 from aioquic.quic.configuration import QuicConfiguration
 
 from tests.proxy.mitm_rig import H2Answer, mitm_rig
-from tests.proxy.rig import LOOPS, Seen, Upstream, answers, get, hang, ok, read_answers, reset, run, talk, until
+from tests.proxy.rig import LOOPS, WAIT_S, Seen, Upstream, answers, get, hang, ok, read_answers, reset, run, talk, until
 from tests.proxy.test_promise import CASES
 
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")  # mitmproxy's own use of it
@@ -28,7 +28,7 @@ def confdir(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("authority") / "made"
 
 
-class H3Client(QuicConnectionProtocol):  # type: ignore[misc]
+class H3Client(QuicConnectionProtocol):  # type: ignore[misc]  # aioquic has types for nobody
     """One HTTP/3 connection. While it is deaf, what comes is lost."""
 
     def __init__(self, *arguments: Any, **named: Any) -> None:
@@ -68,7 +68,7 @@ class H3Client(QuicConnectionProtocol):  # type: ignore[misc]
     async def ask(self, method: str, path: str, *pairs: tuple[bytes, bytes], body: bytes = b"") -> H2Answer:
         """A request and its answer."""
         got = self.begin(method, path, *pairs, body=body)
-        async with asyncio.timeout(10):
+        async with asyncio.timeout(WAIT_S):
             while not got.ended:
                 self._news.clear()
                 await self._news.wait()
@@ -148,7 +148,7 @@ def test_a_client_that_takes_nothing_stops_the_answer(confdir: Path) -> None:
                 await asyncio.sleep(0.3)
             assert sent < len(piece) * count * 2 // 3, "the answer is held in memory"
             client.deaf = False
-            await until(lambda: got.ended, 25)
+            await until(lambda: got.ended)
             assert hashlib.sha256(got.body).digest() == hashlib.sha256(piece * count).digest()
 
     run(main())

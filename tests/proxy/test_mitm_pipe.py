@@ -178,3 +178,35 @@ def test_what_was_written_is_taken_whole_and_in_order(pieces: list[bytes], bound
         assert pipe.get_write_buffer_size() == 0
 
     with_pipe(test)
+
+
+def test_what_is_owed_to_the_client_keeps_the_pipe_from_being_over() -> None:
+    """The front took the last bytes, and its client gives no room for them yet."""
+
+    async def main() -> None:
+        pipe, told = Pipe(lambda _: None), Told()
+        pipe.connect(told)
+        pipe.write(b"abc")
+        pipe.close()
+        assert pipe.take(9) == b"abc"
+        pipe.owe(2)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert (told.news, pipe.over, pipe.waiting, pipe.get_write_buffer_size()) == (["made"], False, 0, 2)
+        pipe.owe(0)
+        for _ in range(3):
+            await asyncio.sleep(0)
+        assert (told.news, pipe.over) == (["made", "lost"], True)
+        pipe.owe(5)
+        assert pipe.over, "nobody waits for it any more"
+
+    run(main())
+
+
+def test_a_pipe_that_is_aborted_owes_nothing() -> None:
+    def test(pipe: Pipe, told: Told, woken: list[Pipe]) -> None:
+        pipe.owe(5)
+        pipe.abort()
+        assert pipe.over
+
+    with_pipe(test, after="lost")

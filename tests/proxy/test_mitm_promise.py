@@ -8,7 +8,6 @@ import socket
 import ssl
 import subprocess
 import threading
-import time
 from pathlib import Path
 from typing import Any
 
@@ -20,8 +19,26 @@ from harness.core.values import Exchange, Request, Trial
 from harness.proxy.mitm import MitmServer
 from harness.proxy.wire import GUARD_HEADER
 from tests.proxy.mitm_rig import FRONTS, H2Client, ask, h2_client, mitm_rig, trusting
-from tests.proxy.rig import LOOPS, Answer, Rig, Seen, Upstream, answers, get, hang, ok, read_answers, reset, run, talk, until
-from tests.proxy.test_promise import CASES, OUTCOME, SHADOWS
+from tests.proxy.rig import (
+    LONG_S,
+    LOOPS,
+    RUN_S,
+    WAIT_S,
+    Answer,
+    Rig,
+    Seen,
+    Upstream,
+    answers,
+    get,
+    hang,
+    ok,
+    read_answers,
+    reset,
+    run,
+    talk,
+    until,
+)
+from tests.proxy.test_promise import CASES, OUTCOME, SHADOWS, shadow_timeout_s
 
 pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")  # mitmproxy's own use of it
 UPGRADED = b"HTTP/1.1 101 Switching Protocols\r\nUpgrade: chat\r\nConnection: Upgrade\r\n\r\n"
@@ -63,7 +80,7 @@ def test_1_the_client_gets_the_same_directly_and_through_the_proxy(front: str, l
 def test_1_a_304_with_a_length_through_http2(confdir: Path) -> None:
     async def main() -> None:
         async with mitm_rig(confdir, answers(CASES["304 with a length"][1])) as r:
-            command = ["curl", "-sSi", "--max-time", "20", "--http2-prior-knowledge", f"http://{r.proxy.address}/"]
+            command = ["curl", "-sSi", "--max-time", "60", "--http2-prior-knowledge", f"http://{r.proxy.address}/"]
             ran = await asyncio.to_thread(subprocess.run, command, capture_output=True, check=True)
             assert ran.stdout.split(b"\r\n")[:3] == [b"HTTP/2 304 ", b"etag: x", b"content-length: 55"]
 
@@ -100,7 +117,7 @@ def test_1_a_shadow_in_trouble_is_an_outcome_and_the_client_sees_nothing(name: s
 
     async def main() -> None:
         shadows: dict[str, Any] = {"secondary": SHADOWS["well"], "candidate": SHADOWS["well"]} | {role.value: SHADOWS[name]}
-        async with mitm_rig(confdir, answers(ok(b"hi")), shadow_timeout_s=1.0, **shadows) as r:
+        async with mitm_rig(confdir, answers(ok(b"hi")), shadow_timeout_s=shadow_timeout_s(name), **shadows) as r:
             got = await ask(front, r, confdir, *[get(f"/{i}") for i in range(3)])
             assert [answer.body for answer in got] == [b"hi"] * 3
             await r.settled()
@@ -118,13 +135,11 @@ def test_1_a_shadow_in_trouble_is_an_outcome_and_the_client_sees_nothing(name: s
 
 def test_1_live_latency_does_not_wait_for_a_hanging_candidate(confdir: Path) -> None:
     async def main() -> None:
-        async with mitm_rig(confdir, answers(ok(b"hi")), secondary=hang, candidate=hang, shadow_timeout_s=25.0, grace_s=0.05) as r:
+        async with mitm_rig(confdir, answers(ok(b"hi")), secondary=hang, candidate=hang, shadow_timeout_s=RUN_S, grace_s=0.05) as r:
             async with h2_client(r.proxy.port, confdir) as client:
-                started = time.monotonic()
                 numbers = [client.begin(path=f"/{i}") for i in range(20)]
                 assert [(await client.answer(number)).body for number in numbers] == [b"hi"] * 20
-                assert time.monotonic() - started < 20.0
-            await until(lambda: r.proxy.in_flight == 20)
+            await until(lambda: r.proxy.in_flight == 20)  # no candidate has answered
         assert r.tally.totals().shed == {"shutdown": 20}
 
     run(main())
@@ -181,7 +196,7 @@ def test_1_a_shadow_goes_out_only_after_the_client_has_its_answer(loop: str, con
 )
 def test_2_stable_in_trouble_is_a_refusal_with_a_reason(stable: Any, status: int, reason: str, front: str, confdir: Path) -> None:
     async def main() -> None:
-        async with mitm_rig(confdir, stable, dead_stable=stable is None, stable_silence_s=0.3) as r:
+        async with mitm_rig(confdir, stable, dead_stable=stable is None, stable_silence_s=0.3 if stable is hang else LONG_S) as r:
             (got,) = await ask(front, r, confdir, get("/"))
             assert (got.status, got.header(b"x-shadowdiff-error")) == (status, reason.encode())
             assert r.tally.totals().refused == {reason: 1}
@@ -213,11 +228,11 @@ def test_2_an_answer_that_is_cut_does_not_look_complete(answer: bytes, confdir: 
 def read_strictly(port: int, context: ssl.SSLContext, request: bytes, go_on: threading.Event | None = None) -> bytes:
     """Read to the end of TLS, once told to; an end of the connection without it is an error (asyncio's TLS would not tell)."""
     with (
-        socket.create_connection(("127.0.0.1", port), timeout=20) as plain,
+        socket.create_connection(("127.0.0.1", port), timeout=WAIT_S) as plain,
         context.wrap_socket(plain, server_hostname="shop.example", suppress_ragged_eofs=False) as sock,
     ):
         sock.sendall(request)
-        assert go_on is None or go_on.wait(20)
+        assert go_on is None or go_on.wait(WAIT_S)
         out = bytearray()
         while data := sock.recv(65536):
             out += data

@@ -7,9 +7,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.labels import ErrorKind
+from harness.core.limits import HEAD_BYTES_MAX
+from harness.core.plain import PlainAnswer
 from harness.core.values import Headers
 from harness.proxy.parsing import AnswerParser, RequestParser
-from harness.proxy.plain import PlainAnswer
+from harness.proxy.plain import read_head
 from harness.proxy.wire import AnswerHead, BrokenAnswer, Refused, RequestHead
 
 
@@ -21,7 +23,7 @@ class Told:
 
     def _body(self, data: bytes) -> None:
         if self.events and isinstance(self.events[-1], bytes):
-            data = self.events.pop() + data  # type: ignore[operator]
+            data = self.events.pop() + data  # type: ignore[operator]  # both are bytes
         self.events.append(data)
 
     def request_head(self, head: RequestHead) -> None:
@@ -46,7 +48,7 @@ class Told:
         self.events.append(("end", trailers))
 
     def answer_plain(self, answer: PlainAnswer) -> None:
-        self.events += [answer.head, answer.body, ("end", ())]
+        self.events += [read_head(answer), answer.data[answer.head_bytes :], ("end", ())]
 
 
 REQUESTS = (
@@ -165,3 +167,22 @@ def test_the_end_of_a_connection_ends_a_body_without_length_only() -> None:
         assert parser.feed_eof() is expected
         assert (("end", ()) in told.events) is expected
         assert not parser.feed_eof()
+
+
+@pytest.mark.parametrize(
+    "pieces",
+    [
+        (b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: 100\r\n\r\n" + b"y" * 10, b"y" * 10, b"y" * 80),
+        (b"POST / HTT", b"P/1.1\r\nHo", b"st: h\r\nContent-Length: 0\r\n\r\n"),
+    ],
+    ids=["in its body", "in its head"],
+)
+def test_a_request_behind_a_large_body_in_one_read_may_come_in_pieces(pieces: tuple[bytes, ...]) -> None:
+    """What that read brought of the message before does not count against this one's framing."""
+    told = Told()
+    parser = RequestParser(told)
+    size = 4 * HEAD_BYTES_MAX
+    parser.feed(b"POST / HTTP/1.1\r\nHost: h\r\nContent-Length: %d\r\n\r\n" % size + b"x" * size + pieces[0])
+    for piece in pieces[1:]:
+        parser.feed(piece)
+    assert told.events.count(("end", ())) == 2

@@ -1,13 +1,12 @@
 """Promise 1: the client gets stable's answer, whatever anything else does. Promise 2: everything has one outcome."""
 
 import asyncio
-import time
 
 import pytest
 
 from harness.core.labels import ErrorKind, Role
 from harness.core.values import Exchange, Request, Trial
-from tests.proxy.rig import LOOPS, Behaviour, answers, get, hang, ok, read_answers, reset, rig, run, slowly, talk
+from tests.proxy.rig import LONG_S, LOOPS, RUN_S, SHORT_S, Behaviour, answers, get, hang, ok, read_answers, reset, rig, run, slowly, talk
 
 GARBAGE = answers(b"\x00\x01 this is not HTTP\r\n\r\n", close=True)
 CASES: dict[str, tuple[bytes, bytes]] = {
@@ -106,13 +105,18 @@ OUTCOME = {
 }
 
 
+def shadow_timeout_s(name: str) -> float:
+    """Short only where it must come: the others are as slow as the machine."""
+    return SHORT_S if name == "hanging" else LONG_S
+
+
 @pytest.mark.parametrize("loop", LOOPS)
 @pytest.mark.parametrize("name", SHADOWS)
 @pytest.mark.parametrize("role", [Role.CANDIDATE, Role.SECONDARY])
 def test_a_shadow_in_trouble_is_an_outcome_and_the_client_sees_nothing(name: str, role: Role, loop: str) -> None:
     async def main() -> None:
         shadows = {"secondary": SHADOWS["well"], "candidate": SHADOWS["well"]} | {role.value: SHADOWS[name]}
-        async with rig(answers(ok(b"hi")), shadow_timeout_s=1.0, **shadows) as r:  # type: ignore[arg-type]
+        async with rig(answers(ok(b"hi")), shadow_timeout_s=shadow_timeout_s(name), **shadows) as r:  # type: ignore[arg-type]  # roles by name
             raw = await r.talk(*[get(f"/{i}") for i in range(3)])
             assert [answer.body for answer in read_answers(raw, "GET", "GET", "GET")] == [b"hi"] * 3
             await r.settled()
@@ -130,12 +134,10 @@ def test_a_shadow_in_trouble_is_an_outcome_and_the_client_sees_nothing(name: str
 
 def test_live_latency_does_not_wait_for_a_hanging_candidate() -> None:
     async def main() -> None:
-        async with rig(answers(ok(b"hi")), secondary=hang, candidate=hang, shadow_timeout_s=3.0, grace_s=0.05) as r:
-            started = time.monotonic()
+        async with rig(answers(ok(b"hi")), secondary=hang, candidate=hang, shadow_timeout_s=RUN_S, grace_s=0.05) as r:
             for i in range(20):
-                await r.talk(get(f"/{i}"))
-            assert time.monotonic() - started < 2.0
-            assert r.proxy.in_flight == 20
+                assert read_answers(await r.talk(get(f"/{i}")), "GET")[0].body == b"hi"
+            assert r.proxy.in_flight == 20, "all have their answers, and no candidate has answered"
         assert r.tally.totals().shed == {"shutdown": 20}
 
     run(main())

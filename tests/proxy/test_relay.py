@@ -10,12 +10,14 @@ from harness.core.labels import ErrorKind
 from harness.core.outcomes import Tally
 from harness.proxy.address import HostRule, UpstreamAddress, parse_address
 from harness.proxy.capture import BodyCapture, Budget
+from harness.proxy.deadlines import ClientTimeouts
 from harness.proxy.dispatch import Naming, Sink
-from harness.proxy.ingress import ClientTimeouts
 from harness.proxy.server import ProxyOptions, ProxyServer
 from harness.proxy.wire import GUARD_HEADER
 from tests.proxy.rig import (
+    LONG_S,
     LOOPS,
+    SHORT_S,
     Behaviour,
     CountingIds,
     Seen,
@@ -49,10 +51,11 @@ BROKEN: dict[str, tuple[Behaviour | None, int, str]] = {
 @pytest.mark.parametrize("name", BROKEN)
 def test_stable_without_an_answer_is_said_plainly_and_the_connection_lives_on(name: str, loop: str) -> None:
     behaviour, status, reason = BROKEN[name]
+    silence_s = 0.2 if behaviour is hang else LONG_S
 
     async def main() -> None:
         async with rig(
-            behaviour, dead_stable=behaviour is None, secondary=answers(ok()), candidate=answers(ok()), stable_silence_s=0.2
+            behaviour, dead_stable=behaviour is None, secondary=answers(ok()), candidate=answers(ok()), stable_silence_s=silence_s
         ) as r:
             first, second = read_answers(await r.talk(get("/"), get("/").replace(b"GET", b"HEAD")), "GET", "HEAD")
             assert first.status == second.status == status
@@ -133,7 +136,7 @@ def test_stable_silent_in_the_middle_of_an_answer_is_cut_off() -> None:
         await reader.read()
 
     async def main() -> None:
-        async with rig(stable, secondary=answers(ok()), candidate=answers(ok()), stable_silence_s=0.2) as r:
+        async with rig(stable, secondary=answers(ok()), candidate=answers(ok()), stable_silence_s=SHORT_S) as r:
             with pytest.raises(AssertionError, match="cut"):
                 read_answers(await r.talk(get("/")), "GET")
             await r.settled()
@@ -147,11 +150,11 @@ def test_a_slow_but_steady_answer_outlives_the_bound_on_silence() -> None:
     async def stable(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
         writer.write(b"HTTP/1.1 200 OK\r\nContent-Length: 10\r\n\r\n")
         for _ in range(10):
-            await asyncio.sleep(0.06)
+            await asyncio.sleep(0.3)
             writer.write(b"x")
 
     async def main() -> None:
-        async with rig(stable, mirror=False, stable_silence_s=0.3) as r:
+        async with rig(stable, mirror=False, stable_silence_s=2.5) as r:  # less than all pauses, and far more than one
             assert read_answers(await r.talk(get("/")), "GET")[0].body == b"x" * 10
 
     run(main())

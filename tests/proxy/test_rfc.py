@@ -193,7 +193,7 @@ def test_no_answer_in_time_is_a_504_and_nothing_is_sent_twice() -> None:
                 (answer,) = take_answers(await r.talk(get("/").replace(b"GET", method)), [method.decode()])
                 assert answer.status == 504
                 assert answer.values(b"x-shadowdiff-error") == [b"upstream_timeout"]
-            assert len(r.stable.seen) == 3
+            await until(lambda: len(r.stable.seen) == 3)
 
     run(main())
 

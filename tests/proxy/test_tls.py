@@ -16,10 +16,10 @@ from cryptography.hazmat.primitives.serialization import BestAvailableEncryption
 
 from harness.core.errors import SetupError
 from harness.proxy.address import UpstreamAddress, parse_address
-from harness.proxy.ingress import ClientTimeouts
+from harness.proxy.deadlines import ClientTimeouts
 from harness.proxy.server import ProxyOptions
 from harness.proxy.tls import TlsListener
-from tests.proxy.rig import LOOPS, Rig, Seen, Upstream, get, hang, ok, read_answers, rig, run, until
+from tests.proxy.rig import LONG_S, LOOPS, SHORT_S, Rig, Seen, Upstream, get, hang, ok, read_answers, rig, run, until
 
 NAME = "shop.example"
 
@@ -247,7 +247,7 @@ def test_clients_that_fail_the_handshake_harm_nobody(files: Files, authority: tr
 @pytest.mark.parametrize("loop", LOOPS)
 def test_time_outs_and_refusals_reach_clients_over_tls(files: Files, authority: trustme.CA, loop: str) -> None:
     async def main() -> None:
-        async with rig(mirror=False, client=ClientTimeouts(head_s=0.2, idle_s=0.2), **files.options) as r:
+        async with rig(mirror=False, client=ClientTimeouts(head_s=SHORT_S, idle_s=SHORT_S), **files.options) as r:
             for raw, status in ((b"GET / HT", 408), (b"GET / HTTP/1.1\r\nHost : h\r\n\r\n", 400)):
                 async with client(r, trusting(authority)) as c:
                     c.writer.write(raw)
@@ -282,7 +282,7 @@ def test_a_stop_lets_the_answer_under_way_through(files: Files, authority: trust
         async with rig(late, mirror=False, **files.options) as r, client(r, trusting(authority)) as c:
             c.writer.write(get("/"))
             await until(lambda: len(r.stable.seen) == 1)
-            stopping = asyncio.ensure_future(r.proxy.stop(5.0))
+            stopping = asyncio.ensure_future(r.proxy.stop(LONG_S))
             await asyncio.sleep(0)
             release.set()
             (answer,) = read_answers(await c.reader.read(), "GET")
@@ -307,8 +307,7 @@ def test_a_handshake_that_nobody_goes_on_with_is_given_up(files: Files, loop: st
                     assert await reader.read() == b""
             else:
                 await asyncio.sleep(0.05)
-                async with asyncio.timeout(10):
-                    await r.proxy.stop(0.1)
+                await r.proxy.stop(0.1)
             writer.close()
 
     run(main(), loop)

@@ -138,7 +138,7 @@ def test_arms_do_not_wait_for_each_other() -> None:
             await waiting.setdefault(sent.target, asyncio.Barrier(3)).wait()
             return Exchange(request=sent, response=response())
 
-        return await asyncio.wait_for(run_pass(job(reads(6)), Harness(send).io), 10)
+        return await asyncio.wait_for(run_pass(job(reads(6)), Harness(send).io), 60)
 
     assert asyncio.run(main()).emitted == 6
 
@@ -353,7 +353,7 @@ def test_a_stop_ends_what_hangs_and_counts_the_rest() -> None:
 
         harness = Harness(send)
         io = msgspec.structs.replace(harness.io, stop_grace_s=0.05)
-        return await asyncio.wait_for(run_pass(job(reads(30), concurrency=2), io), 10), harness
+        return await asyncio.wait_for(run_pass(job(reads(30), concurrency=2), io), 60), harness
 
     result, harness = asyncio.run(main())
     assert result.interrupted
@@ -456,7 +456,7 @@ def test_a_stop_ends_a_long_wait() -> None:
         while not harness.trials:
             await asyncio.sleep(0)
         harness.stop.set()
-        return await asyncio.wait_for(task, 10)
+        return await asyncio.wait_for(task, 60)
 
     result = asyncio.run(main())
     assert result.skipped == {SkipReason.INTERRUPTED: 2}

@@ -20,7 +20,7 @@ def report_of(snapshot: Snapshot, verdict: Verdict | None = None, **more: object
         snapshot=snapshot,
         verdict=verdict,
         totals=Totals(requests=1, compared=1),
-        **more,  # type: ignore[arg-type]
+        **more,  # type: ignore[arg-type]  # of a test's choice
     )
 
 

@@ -50,4 +50,4 @@ def test_target_defaults_are_those_of_the_spec() -> None:
 
 @pytest.mark.parametrize(("fields", "has"), [({}, False), ({"url": "http://a"}, True), ({"command": "a {port}"}, True)])
 def test_has_address(fields: dict[str, str], has: bool) -> None:
-    assert TargetSettings(**fields).has_address is has  # type: ignore[arg-type]
+    assert TargetSettings(**fields).has_address is has  # type: ignore[arg-type]  # of a case's choice

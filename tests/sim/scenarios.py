@@ -25,7 +25,7 @@ class Outcome:
 
 
 def _judged(rng: random.Random, capture_size: int, endpoints: int, values: object, policy: Policy, passes: int | None = None) -> Outcome:
-    capture = requests_of(capture_size, endpoints, values)  # type: ignore[arg-type]
+    capture = requests_of(capture_size, endpoints, values)  # type: ignore[arg-type]  # strings are values
     ledger, snapshot = run_passes(rng, capture, policy, passes=passes)
     totals = Totals(requests=snapshot.seq, compared=snapshot.seq)
     verdict = judge(snapshot, totals, policy, replayable=capture_size)

@@ -169,7 +169,7 @@ def flips(rng: random.Random, rate: float) -> Three:
     """Each arm by itself now and then answers something else."""
     if rate == 0.0:
         return "a", "a", "a"
-    return tuple("b" if rng.random() < rate else "a" for _ in range(3))  # type: ignore[return-value]
+    return tuple("b" if rng.random() < rate else "a" for _ in range(3))  # type: ignore[return-value]  # three of them
 
 
 def bursts(rng: random.Random, rate: float, length_s: float, factor: float) -> Iterator[Callable[[float], float]]:

@@ -7,6 +7,8 @@ from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 
+WAIT_S = 60.0
+"""How long anything is waited for: a busy machine may be slow."""
 SERVER = """
 import http.server, os, sys
 
@@ -57,7 +59,7 @@ def alive(pid: int) -> bool:
         return False
 
 
-def until(condition: Callable[[], bool], what: str, seconds: float = 15.0) -> None:
+def until(condition: Callable[[], bool], what: str, seconds: float = WAIT_S) -> None:
     """Wait for a condition, with a bound."""
     deadline = time.monotonic() + seconds
     while not condition():

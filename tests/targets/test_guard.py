@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from harness.targets import guard
-from tests.targets.builds import STUBBORN, alive, pid_in, script, until
+from tests.targets.builds import STUBBORN, WAIT_S, alive, pid_in, script, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
@@ -25,7 +25,7 @@ def start_guard(folder: Path, *command: str, grace_s: str = "5") -> subprocess.P
 
 
 def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
-    output, _ = process.communicate(timeout=20)
+    output, _ = process.communicate(timeout=WAIT_S)
     return process.returncode, output.decode()
 
 
@@ -39,14 +39,14 @@ def finish(process: subprocess.Popen[bytes]) -> tuple[int, str]:
 )
 def test_the_command_ends_by_itself(tmp_path: Path, command: list[str], code: int, sentence: str) -> None:
     process = start_guard(tmp_path, *command)
-    assert process.wait(timeout=20) == code
+    assert process.wait(timeout=WAIT_S) == code
     assert finish(process) == (code, "done\n")
     assert guard.exit_sentence(code) == sentence
 
 
 def test_a_command_that_does_not_exist(tmp_path: Path) -> None:
     process = start_guard(tmp_path, "no-such-command")
-    process.wait(timeout=20)
+    process.wait(timeout=WAIT_S)
     code, output = finish(process)
     assert code == guard.EXIT_NOT_FOUND
     assert guard.exit_sentence(code) == "could not be started"
@@ -59,14 +59,14 @@ def test_an_exit_code_beyond_the_signals() -> None:
 
 def test_the_folder_and_no_input(tmp_path: Path) -> None:
     process = start_guard(tmp_path, "sh", "-c", "pwd; cat")
-    process.wait(timeout=20)
+    process.wait(timeout=WAIT_S)
     assert finish(process) == (0, f"{tmp_path}\n")
 
 
 def test_sigpipe_is_as_usual_for_the_command(tmp_path: Path) -> None:
     # Python ignores SIGPIPE, and what is ignored stays ignored in a started program unless it is put back.
     process = start_guard(tmp_path, "sh", "-c", "kill -PIPE $$; echo survived")
-    process.wait(timeout=20)
+    process.wait(timeout=WAIT_S)
     assert finish(process) == (128 + signal.SIGPIPE, "")
 
 
@@ -93,7 +93,7 @@ def test_everything_ends_when_told_to_stop(tmp_path: Path, how: str) -> None:
     assert all(map(alive, pids))
     if how == "signal":
         process.terminate()
-        process.wait(timeout=20)
+        process.wait(timeout=WAIT_S)
     finish(process)
     assert not any(map(alive, pids))
 
@@ -101,7 +101,7 @@ def test_everything_ends_when_told_to_stop(tmp_path: Path, how: str) -> None:
 def test_what_a_command_leaves_behind_ends_with_it(tmp_path: Path) -> None:
     process = start_guard(tmp_path, "sh", "-c", "sleep 600 & echo $! > left; exit 3")
     left = pid_in(tmp_path / "left")
-    assert process.wait(timeout=20) == 3
+    assert process.wait(timeout=WAIT_S) == 3
     finish(process)
     assert not alive(left)
 
@@ -125,7 +125,7 @@ def test_no_orphan_when_the_harness_is_killed(tmp_path: Path) -> None:
         assert all(map(alive, pids))
     finally:
         parent.kill()
-        parent.wait(timeout=20)
+        parent.wait(timeout=WAIT_S)
     until(lambda: not any(map(alive, pids)), "the build and its children to end")
 
 

@@ -10,18 +10,25 @@ import pytest
 
 from harness.targets.listeners import listens_below
 from harness.targets.process import free_port
-from tests.targets.builds import SERVER, script, until
+from tests.targets.builds import pid_in, script
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="looks into /proc")
 
 
+LISTENING = """
+import pathlib, socket, sys, time
+with socket.create_server(("127.0.0.1", 0)) as server:
+    pathlib.Path(sys.argv[1]).write_text(str(server.getsockname()[1]))
+    time.sleep(600)
+"""
+
+
 def test_a_child_listens(tmp_path: Path) -> None:
-    port = free_port()
-    child = subprocess.Popen(
-        ["sh", "-c", f"{script(tmp_path, 'server.py', SERVER)} {port}; true"], stdout=subprocess.DEVNULL, start_new_session=True
-    )
+    command = f"{script(tmp_path, 'listening.py', LISTENING)} {tmp_path / 'port'}; true"
+    child = subprocess.Popen(["sh", "-c", command], start_new_session=True)
     try:
-        until(lambda: listens_below(os.getpid(), port), "the grandchild to listen")
+        port = pid_in(tmp_path / "port")
+        assert listens_below(os.getpid(), port)
         assert not listens_below(child.pid, free_port())
     finally:
         os.killpg(child.pid, 9)

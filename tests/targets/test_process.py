@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from harness.core.limits import TARGET_OUTPUT_LINE_CHARS_MAX, TARGET_OUTPUT_LINES_MAX
 from harness.targets import process as process_module
 from harness.targets.process import GuardedProcess, OutputTail, free_port
-from tests.targets.builds import alive, pid_in, script
+from tests.targets.builds import WAIT_S, alive, pid_in, script, until
 
 DEAF = """
 import os, pathlib, signal, time
@@ -73,7 +73,7 @@ def test_output_of_both_streams_and_the_exit_code(tmp_path: Path) -> None:
 def test_a_flood_of_output_never_blocks_the_command(tmp_path: Path) -> None:
     async def go() -> None:
         process, tail = await start(tmp_path, sys.executable, "-c", "for n in range(60000): print('line', n)")
-        assert await asyncio.wait_for(process.wait(), 30) == 0
+        assert await asyncio.wait_for(process.wait(), WAIT_S) == 0
         assert tail.lines()[-1] == "line 59999"
 
     asyncio.run(go())
@@ -101,11 +101,7 @@ def test_a_guard_that_hangs_is_killed(tmp_path: Path, monkeypatch: pytest.Monkey
         os.kill(process.pid, 19)  # SIGSTOP: the guard cannot do its work
         await process.stop()
         assert process.exit_code == -9
-        for _ in range(500):
-            if not alive(main):
-                break
-            await asyncio.sleep(0.01)
-        assert not alive(main)
+        await asyncio.to_thread(until, lambda: not alive(main), "the command to end")
 
     asyncio.run(go())
 

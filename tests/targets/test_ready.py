@@ -1,6 +1,7 @@
 """Readiness: any answer below 500."""
 
 import asyncio
+import socket
 import tempfile
 from pathlib import Path
 
@@ -8,7 +9,6 @@ import pytest
 from aiohttp import web
 
 from harness.targets import ready
-from harness.targets.process import free_port
 from harness.targets.ready import probe
 from tests.targets.builds import answering
 
@@ -51,7 +51,9 @@ def test_unix_socket() -> None:
 
 
 def test_nobody_listens() -> None:
-    assert "refused" in str(asyncio.run(probe(f"http://127.0.0.1:{free_port()}", "/")))
+    with socket.socket() as reserved:
+        reserved.bind(("127.0.0.1", 0))  # bound and not listening: refused, and nobody else gets it
+        assert "refused" in str(asyncio.run(probe(f"http://127.0.0.1:{reserved.getsockname()[1]}", "/")))
 
 
 @pytest.mark.parametrize(

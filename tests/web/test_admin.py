@@ -9,11 +9,13 @@ import pytest
 
 from harness.core.errors import SetupError, UsageError
 from harness.core.labels import ReasonCode, VerdictState
+from harness.counters import TargetBreakers
 from harness.evidence.snapshot import Reason, Verdict
 from harness.web.admin import AdminServer, is_loopback
 from harness.web.answer import AdminState
 
 TOKEN = "t0ken-é"
+BREAKERS = {"breakers": {"candidate": {"closed": 1, "open": 2, "probing": 0, "opened": 9}}}
 
 
 class Clock:
@@ -47,6 +49,9 @@ class Provider:
 
     def mirroring(self) -> float:
         return self.percent
+
+    def breakers(self) -> Mapping[str, TargetBreakers]:
+        return {"candidate": TargetBreakers(closed=1, open=2, opened=9)}
 
     def set_mirroring(self, percent: float) -> None:
         self.percent = percent
@@ -142,11 +147,11 @@ JSON = "application/json"
 def test_mirroring_is_switched_and_its_state_told(query: str, body: bytes, percent: float) -> None:
     async def test(_server: AdminServer, provider: Provider, ask: Ask) -> None:
         provider.percent = 50.0
-        assert json.loads((await ask("/api/v1/mirror"))[2]) == {"mirror": "on", "percent": 50.0}
+        assert json.loads((await ask("/api/v1/mirror"))[2]) == {"mirror": "on", "percent": 50.0, **BREAKERS}
         status, headers, answer = await ask(f"/api/v1/mirror{query}", "POST", body, Content_Type=JSON)
         assert (status, headers["Content-Type"], headers["Cache-Control"]) == (200, "application/json; charset=utf-8", "no-store")
         state = {"mirror": "on" if percent else "off", "percent": percent}
-        assert json.loads(answer) == state == json.loads((await ask("/api/v1/mirror"))[2])
+        assert json.loads(answer) == {**state, **BREAKERS} == json.loads((await ask("/api/v1/mirror"))[2])
         assert provider.percent == percent
 
     serve(test)

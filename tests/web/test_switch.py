@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from multidict import MultiDict
 
 from harness.core.errors import UsageError
+from harness.counters import TargetBreakers
 from harness.web.switch import MirrorAnswer, asked_percent, mirror_answer
 
 
@@ -72,5 +73,6 @@ def test_any_request_is_read_or_refused(query: dict[str, str], body: bytes) -> N
 
 
 def test_the_answer_says_off_only_where_nothing_is_mirrored() -> None:
-    assert mirror_answer(0.0) == MirrorAnswer(mirror="off", percent=0.0)
-    assert mirror_answer(0.5) == MirrorAnswer(mirror="on", percent=0.5)
+    assert mirror_answer(0.0, {}) == MirrorAnswer(mirror="off", percent=0.0, breakers={})
+    breakers = {"candidate": TargetBreakers(open=1, opened=4)}
+    assert mirror_answer(0.5, breakers) == MirrorAnswer(mirror="on", percent=0.5, breakers=breakers)

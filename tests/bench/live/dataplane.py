@@ -18,6 +18,7 @@ import uvloop
 
 from harness.core.endpoint import EndpointMapper, EndpointRules, entity_of
 from harness.core.outcomes import Tally
+from harness.core.plain import AnyTrial
 from harness.core.values import Trial
 from harness.proxy.address import parse_address
 from harness.proxy.dispatch import Naming, Sink
@@ -44,8 +45,9 @@ async def serve_harness(port: int, stable: int, candidate: int | None) -> None:
     """Until SIGTERM."""
     tally = Tally()
 
-    def put(trial: Trial) -> None:
-        tally.compared_as(diverged=False, failed=[arm.role for arm in trial.arms() if arm.exchange.error is not None])
+    def put(trial: AnyTrial) -> None:
+        failed = [arm.role for arm in trial.arms() if arm.exchange.error is not None] if isinstance(trial, Trial) else []
+        tally.compared_as(diverged=False, failed=failed)
 
     server = ProxyServer(
         ProxyOptions(

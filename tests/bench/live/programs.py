@@ -3,6 +3,7 @@
 import contextlib
 import importlib.util
 import os
+import random
 import re
 import shlex
 import shutil
@@ -60,10 +61,12 @@ def version(name: str) -> str:
 
 
 def free_port() -> int:
-    """A port of 127.0.0.1 that was free a moment ago."""
-    with socket.socket() as taken:
-        taken.bind(("127.0.0.1", 0))
-        return int(taken.getsockname()[1])
+    """A port of 127.0.0.1 that is free and below those that the system gives to connections, so that it stays so for a while."""
+    while True:
+        port = random.randrange(20_000, 32_000)
+        with contextlib.suppress(OSError), socket.socket() as tried:
+            tried.bind(("127.0.0.1", port))
+            return port
 
 
 @contextlib.contextmanager

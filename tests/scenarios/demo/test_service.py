@@ -48,7 +48,7 @@ def test_as_a_process() -> None:
     assert process.stdout is not None
     assert process.stdout.readline() == b"order service listens on 127.0.0.1:0\n"
     process.terminate()
-    _, errors = process.communicate(timeout=20)
+    _, errors = process.communicate(timeout=60)
     assert errors == b""
 
 

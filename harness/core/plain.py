@@ -1,0 +1,248 @@
+"""Exchanges and trials whose messages were plain, as bytes: what one process reads by its ends only, another reads by its fields.
+
+A message is plain if it came whole, in the usual form (`name: value` lines, a body with Content-Length or none). Whoever read
+it so has checked that (harness/proxy/plain.py); what is here reads such bytes again and checks nothing. Most of live traffic is of
+this kind, and in most of it candidate and stable say the same, byte for byte: such a trial is never read by its fields at all.
+"""
+
+from typing import Final
+
+import msgspec
+
+from harness.core.labels import Control, Design, Role
+from harness.core.values import Arm, Body, Exchange, Headers, Request, Response, Trial, body_of
+
+_STATUS: Final = slice(9, 12)
+_REASON_AT: Final = 13
+"""Where they are in the first line of an answer: `HTTP/1.1 200 OK`."""
+
+
+class PlainAnswer(msgspec.Struct, frozen=True, gc=False):
+    """A plain answer."""
+
+    data: bytes
+    """The whole answer, as it came."""
+    head_bytes: int
+    """How much of it is its head."""
+    keep_alive: bool
+    """Whether the target takes another request on the connection."""
+    hops: tuple[tuple[int, int], ...]
+    """Where in `data` the lines are that concern the target's connection only, in their order."""
+
+    @property
+    def body_bytes(self) -> int:
+        """Length of the body."""
+        return len(self.data) - self.head_bytes
+
+    def raw(self) -> bytes:
+        """The whole answer without what concerns the target's connection only."""
+        data = self.data
+        if not self.hops:
+            return data
+        parts, at = [], 0
+        for start, end in self.hops:
+            parts.append(data[at:start])
+            at = end
+        parts.append(data[at:])
+        return b"".join(parts)
+
+
+class PlainExchange(msgspec.Struct, frozen=True, gc=False):
+    """As Exchange, with a plain request and a plain answer."""
+
+    sent: bytes
+    """The request's head as it was sent."""
+    answer: PlainAnswer
+    started_ns: int
+    first_byte_ns: int
+    ended_ns: int
+
+    @property
+    def error(self) -> None:
+        """It came to its end."""
+
+
+class PlainArm(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As Arm. What it answered may be said by reference to what stable did."""
+
+    sent: bytes
+    answer: bytes
+    """The whole answer; only its head where the body is stable's, byte for byte; nothing where all of it is."""
+    head_bytes: int
+    same_body: bool
+    """The body is stable's."""
+    intended_ns: int
+    started_ns: int
+    first_byte_ns: int
+    ended_ns: int
+
+
+class PlainTrial(msgspec.Struct, frozen=True, array_like=True, gc=False):
+    """As Trial, of live traffic, where every arm's exchange is plain."""
+
+    id: str
+    seq: int
+    endpoint: str
+    head: bytes
+    """The client's head, as it came."""
+    host: str
+    body: bytes
+    stable: PlainArm
+    secondary: PlainArm | None
+    candidate: PlainArm | None
+    control: Control
+    design: Design
+    order: tuple[Role, ...]
+    session: str
+    entity: str
+    in_flight: int
+    warm_up: bool
+
+    @property
+    def alike(self) -> bool:
+        """Whether every arm answered as stable did, byte for byte."""
+        secondary, candidate = self.secondary, self.candidate
+        return (secondary is None or not secondary.answer) and (candidate is None or not candidate.answer)
+
+
+AnyExchange = Exchange | PlainExchange
+AnyTrial = Trial | PlainTrial
+
+
+def stables_arm(exchange: PlainExchange) -> PlainArm:
+    """Stable's part in a trial."""
+    return PlainArm(
+        exchange.sent,
+        exchange.answer.data,
+        exchange.answer.head_bytes,
+        False,
+        exchange.started_ns,
+        exchange.started_ns,
+        exchange.first_byte_ns,
+        exchange.ended_ns,
+    )
+
+
+def arm_beside(stable: PlainExchange, exchange: PlainExchange, intended_ns: int) -> PlainArm:
+    """Another arm's part."""
+    answer, known = exchange.answer, stable.answer
+    data, same_body = answer.data, True
+    if answer is known or data == known.data:
+        data = b""
+    elif data[answer.head_bytes :] == known.data[known.head_bytes :]:
+        data = data[: answer.head_bytes]
+    else:
+        same_body = False
+    return PlainArm(
+        exchange.sent,
+        data,
+        answer.head_bytes,
+        same_body,
+        intended_ns,
+        exchange.started_ns,
+        exchange.first_byte_ns,
+        exchange.ended_ns,
+    )
+
+
+def opened_exchange(exchange: AnyExchange, request: Request) -> Exchange:
+    """The exchange by its fields; `request` is the client's."""
+    if isinstance(exchange, Exchange):
+        return exchange
+    return Exchange(
+        request=read_request(exchange.sent, request.body, request.host),
+        response=read_answer(exchange.answer.data, exchange.answer.head_bytes),
+        started_ns=exchange.started_ns,
+        first_byte_ns=exchange.first_byte_ns,
+        ended_ns=exchange.ended_ns,
+    )
+
+
+def opened(trial: AnyTrial) -> Trial:
+    """The trial by its fields."""
+    if isinstance(trial, Trial):
+        return trial
+    request = read_request(trial.head, body_of(trial.body), trial.host)
+    stable = read_answer(trial.stable.answer, trial.stable.head_bytes)
+
+    def arm(role: Role, plain: PlainArm | None) -> Arm | None:
+        if plain is None:
+            return None
+        answer = read_answer(plain.answer, plain.head_bytes, stable.body if plain.same_body else None) if plain.answer else stable
+        return _arm(role, plain, read_request(plain.sent, request.body, request.host), answer)
+
+    return _trial(
+        trial,
+        request,
+        _arm(Role.STABLE, trial.stable, read_request(trial.stable.sent, request.body, request.host), stable),
+        arm(Role.SECONDARY, trial.secondary),
+        arm(Role.CANDIDATE, trial.candidate),
+    )
+
+
+def outlined(trial: PlainTrial) -> Trial:
+    """The trial without header fields and bodies of answers: for who looks at neither, where all arms are alike."""
+    method, target, _ = trial.head[: trial.head.index(b"\r")].decode("latin-1").split(" ")
+    request = Request(method, target, (), body_of(trial.body), trial.host)
+    answer = Response(_status(trial.stable.answer))
+    secondary, candidate = trial.secondary, trial.candidate
+    return _trial(
+        trial,
+        request,
+        _arm(Role.STABLE, trial.stable, request, answer),
+        None if secondary is None else _arm(Role.SECONDARY, secondary, request, answer),
+        None if candidate is None else _arm(Role.CANDIDATE, candidate, request, answer),
+    )
+
+
+def _trial(plain: PlainTrial, request: Request, stable: Arm, secondary: Arm | None, candidate: Arm | None) -> Trial:
+    return Trial(
+        id=plain.id,
+        seq=plain.seq,
+        endpoint=plain.endpoint,
+        request=request,
+        stable=stable,
+        secondary=secondary,
+        candidate=candidate,
+        control=plain.control,
+        design=plain.design,
+        order=plain.order,
+        session=plain.session,
+        entity=plain.entity,
+        in_flight=plain.in_flight,
+        warm_up=plain.warm_up,
+    )
+
+
+def _arm(role: Role, plain: PlainArm, sent: Request, answer: Response) -> Arm:
+    exchange = Exchange(
+        request=sent,
+        response=answer,
+        started_ns=plain.started_ns,
+        first_byte_ns=plain.first_byte_ns,
+        ended_ns=plain.ended_ns,
+    )
+    return Arm(role=role, exchange=exchange, intended_ns=plain.intended_ns)
+
+
+def read_request(head: bytes, body: Body, host: str) -> Request:
+    """A plain request by its fields."""
+    line, headers = _read(head)
+    method, target, _ = line.split(" ")
+    return Request(method, target, headers, body, host)
+
+
+def read_answer(answer: bytes, head_bytes: int, body: Body | None = None) -> Response:
+    """A plain answer by its fields, with this body where one is given."""
+    line, headers = _read(answer[:head_bytes])
+    return Response(_status(answer), headers, body_of(answer[head_bytes:]) if body is None else body, line[_REASON_AT:])
+
+
+def _read(head: bytes) -> tuple[str, Headers]:
+    """First line and fields."""
+    line, *fields = head.decode("latin-1").split("\r\n")[:-2]
+    return line, tuple([(name, value) for name, _, value in [field.partition(": ") for field in fields]])
+
+
+def _status(answer: bytes) -> int:
+    return int(answer[_STATUS])

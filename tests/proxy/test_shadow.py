@@ -1,0 +1,124 @@
+"""A trial whose shadows are under way: what it becomes, whichever of its exchanges were plain."""
+
+from collections.abc import Callable
+from itertools import product
+from typing import cast
+
+import pytest
+
+from harness.core.labels import Control, Design, ErrorKind, Role
+from harness.core.plain import AnyExchange, PlainExchange, PlainTrial, opened, opened_exchange
+from harness.core.values import Exchange, Request, TransportError, Trial
+from harness.proxy.breaker import Breaker, BreakerOptions, BreakerState
+from harness.proxy.plain import PlainRequest, plain_answer, plain_request
+from harness.proxy.shadow import Lane, ShadowTrial, answered_bytes
+from harness.proxy.upstream import UpstreamPool
+
+RAW = b"GET /a HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n"
+ANSWER = b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\nA: b\r\n\r\n%b"
+REQUEST = Request("GET", "/a", (("Host", "h"), ("X", "y")), host="h")
+GONE = Exchange(request=REQUEST, error=TransportError(ErrorKind.RESET), started_ns=5, ended_ns=6)
+
+
+class Pool:
+    """Takes requests, and answers when it is told to."""
+
+    def __init__(self) -> None:
+        self.done: Callable[[AnyExchange], None] = lambda _: None
+        self.aborted = 0
+
+    def submit(self, _request: Request, done: Callable[[AnyExchange], None], **_: object) -> "Pool":
+        self.done = done
+        return self
+
+    def abort(self) -> None:
+        self.aborted += 1
+
+
+def plain(at_ns: int, body: bytes = b"{}") -> PlainExchange:
+    answer = plain_answer(ANSWER % (len(body), body))
+    assert answer is not None
+    return PlainExchange(RAW, answer, at_ns, at_ns + 1, at_ns + 2)
+
+
+def read(exchange: PlainExchange) -> Exchange:
+    return opened_exchange(exchange, REQUEST)
+
+
+def shadow_trial(request: PlainRequest | None, stable: AnyExchange, done: Callable[[ShadowTrial], None]) -> ShadowTrial:
+    return ShadowTrial(
+        REQUEST,
+        request,
+        stable,
+        trial_id="t1",
+        endpoint="GET /a",
+        entity="GET /a",
+        session="s",
+        order=(Role.STABLE, Role.CANDIDATE, Role.SECONDARY),
+        in_flight=4,
+        warm_up=False,
+        held_bytes=9,
+        done=done,
+    )
+
+
+def lane(role: Role, pool: Pool, breaker: Breaker | None = None) -> Lane:
+    return Lane(role, cast("UpstreamPool", pool), breaker)
+
+
+@pytest.mark.parametrize(("request_plain", "stable_plain", "secondary_plain", "candidate_plain"), list(product([True, False], repeat=4)))
+def test_it_is_the_same_trial_whatever_was_plain(
+    request_plain: bool, stable_plain: bool, secondary_plain: bool, candidate_plain: bool
+) -> None:
+    exchanges = [plain(10), plain(20), plain(30, b"[]")]
+    given: list[AnyExchange] = [
+        exchange if is_plain else read(exchange)
+        for exchange, is_plain in zip(exchanges, (stable_plain, secondary_plain, candidate_plain), strict=True)
+    ]
+    done: list[ShadowTrial] = []
+    pools = {Role.SECONDARY: Pool(), Role.CANDIDATE: Pool()}
+    shadow = shadow_trial(plain_request(RAW) if request_plain else None, given[0], done.append)
+    for number, (role, pool) in enumerate(pools.items()):
+        shadow.send(lane(role, pool), 100 + number)
+    pools[Role.CANDIDATE].done(given[2])
+    assert done == [], "one arm has not answered yet"
+    pools[Role.SECONDARY].done(given[1])
+    assert done == [shadow]
+    trial = shadow.trial(7, Control.SECONDARY, Design.TWO_ARM)
+    assert isinstance(trial, PlainTrial) is (request_plain and stable_plain and secondary_plain and candidate_plain)
+    whole = opened(trial)
+    assert isinstance(whole, Trial)
+    assert [arm.exchange for arm in whole.arms()] == [read(exchange) for exchange in exchanges]
+    assert [arm.intended_ns for arm in whole.arms()] == [10, 100, 101]
+    assert (whole.id, whole.seq, whole.endpoint, whole.request, whole.session) == ("t1", 7, "GET /a", REQUEST, "s")
+    assert (whole.entity, whole.in_flight, whole.warm_up, whole.order[1]) == ("GET /a", 4, False, Role.CANDIDATE)
+    assert (whole.control, whole.design) == (Control.SECONDARY, Design.TWO_ARM)
+
+
+def test_an_arm_that_failed_is_part_of_the_trial() -> None:
+    pools = [Pool(), Pool()]
+    shadow = shadow_trial(plain_request(RAW), plain(10), lambda _: None)
+    for role, pool in zip((Role.SECONDARY, Role.CANDIDATE), pools, strict=True):
+        shadow.send(lane(role, pool), 0)
+    pools[0].done(plain(20))
+    pools[1].done(GONE)
+    trial = opened(shadow.trial(0, Control.SECONDARY, Design.TWO_ARM))
+    assert trial.candidate is not None
+    assert trial.candidate.exchange == GONE
+
+
+def test_what_is_given_up_is_heard_of_no_more_and_its_probe_is_given_back() -> None:
+    breaker = Breaker(BreakerOptions(exchanges_min=1, window=2, probes=1, open_s=1))
+    breaker.end(breaker.begin(), GONE)
+    assert breaker.state is BreakerState.OPEN
+    pool = Pool()
+    shadow = shadow_trial(None, plain(0), lambda _: None)
+    shadow.send(lane(Role.CANDIDATE, pool, breaker), 0)
+    assert not breaker.allows(0), "the probe is under way"
+    shadow.abort()
+    assert pool.aborted == 1
+    assert breaker.allows(0)
+
+
+def test_length_of_an_answer() -> None:
+    assert [answered_bytes(exchange) for exchange in (plain(0, b"abc"), read(plain(0, b"abc")), GONE)] == [3, 3, 0]
