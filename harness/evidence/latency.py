@@ -53,7 +53,8 @@ class LogHistogram:
     def add(self, value: float) -> None:
         """Count a value; anything not above 0 falls into the lowest bucket."""
         bucket = math.floor(math.log(value) / _GROWTH) if value > 0.0 else -_BUCKET_MAX
-        bucket = min(max(bucket, -_BUCKET_MAX), _BUCKET_MAX)
+        if not -_BUCKET_MAX <= bucket <= _BUCKET_MAX:
+            bucket = _BUCKET_MAX if bucket > 0 else -_BUCKET_MAX
         self._counts[bucket] = self._counts.get(bucket, 0) + 1
         self.count += 1
 

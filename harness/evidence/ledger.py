@@ -201,11 +201,13 @@ class Ledger:
 
     def _fold_latency(self, bets: TrialBets, endpoint: EndpointLedger) -> None:
         book, own = self.latency, endpoint.latency
-        before = latency_term(own.stake, gates=book.gates(own)) + latency_term(book.pool, gates=True)
-        gated = book.gates(own)
+        log_own, log_pool, gated = own.stake.log_e, book.pool.log_e, book.gates(own)
         if not book.fold(bets, own) and gated == book.gates(own):
             return
-        after = latency_term(own.stake, gates=book.gates(own)) + latency_term(book.pool, gates=True)
+        before = latency_term(own.stake.weight, log_own, gates=gated) + latency_term(book.pool.weight, log_pool, gates=True)
+        after = latency_term(own.stake.weight, own.stake.log_e, gates=book.gates(own)) + latency_term(
+            book.pool.weight, book.pool.log_e, gates=True
+        )
         self.wealth.latency_changed(before, after)
         self._look()
         if endpoint.latency_decided_at is None and book.gates(own) and self.wealth.names(own.stake):

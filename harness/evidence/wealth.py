@@ -62,6 +62,6 @@ class Wealth:
         return stake.weight > 0.0 and term(stake.weight, stake.log_e) >= self._threshold
 
 
-def latency_term(stake: Stake, *, gates: bool) -> float:
+def latency_term(weight: float, log_e: float, *, gates: bool) -> float:
     """What latency adds: while it has no say at most its starting share, so that the sum is never above a true one."""
-    return term(stake.weight, stake.log_e if gates else min(stake.log_e, 0.0))
+    return term(weight, log_e if gates else min(log_e, 0.0))

@@ -37,7 +37,7 @@ def test_places_of_a_request() -> None:
     recorder = Recorder()
     request = Request("POST", "/orders/7?id=8&q=a%20b&e=", headers, body)
     assert visit_request(request, recorder, DECODERS) is request
-    seen = {value: place for value, place in recorder.seen}  # noqa: C416
+    seen = dict(recorder.seen)
     assert seen["7"].entity == ("order",)
     assert seen["8"].entity == ("order",)
     assert seen["a b"].entity is None

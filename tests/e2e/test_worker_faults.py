@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import re
 import signal
 import tempfile
 from collections.abc import Iterator
@@ -10,7 +11,8 @@ from pathlib import Path
 import pytest
 
 from harness.core.limits import BUS_TRIALS_MAX, SHADOW_TRIALS_IN_FLIGHT_MAX
-from tests.e2e.targets import ANSWERS, request, served
+from tests.e2e.live import get
+from tests.e2e.targets import ANSWERS, Served, request, served
 from tests.e2e.workers import WAIT_S, alive, asking, counted, left_behind, replaced, send, until, workers
 from tests.proxy.rig import Seen, Upstream, hang, ok, slowly
 
@@ -128,17 +130,23 @@ def test_the_only_ingress_worker_is_killed_and_new_clients_wait_for_the_next(tmp
 
 
 def test_a_compare_worker_is_stopped_for_a_while(tmp: Path, tmp_path: Path) -> None:
-    """Clients notice nothing; what finds no room is shed before it is sent, and what was handed on is compared after all."""
-    limit = BUS_TRIALS_MAX - SHADOW_TRIALS_IN_FLIGHT_MAX
+    """Clients notice nothing; what finds no room is shed before it is sent, and what was handed on is compared after all.
+
+    Answers are large, so that there is no room long before the worker is taken for one that hangs.
+    """
+
+    def full(s: Served) -> bool:
+        return re.search(rb'reason="queue_full"[^}]*} [1-9]', get(f"{s.proxy.admin}/metrics")[1]) is not None
 
     async def main() -> None:
         async with served(tmp_path / "run", environment={"TMPDIR": str(tmp)}) as s:
             (victim,) = workers(s.proxy.process.pid, "compare")
-            async with asking(s.proxy.port, connections=16) as clients:
+            async with asking(s.proxy.port, connections=16, paths=("/large",)) as clients:
                 await clients.answered_more(50)
                 os.kill(victim, signal.SIGSTOP)
                 try:
-                    await clients.answered_more(limit)
+                    while not await asyncio.to_thread(full, s):
+                        await clients.answered_more(20)
                 finally:
                     os.kill(victim, signal.SIGCONT)
                 await clients.answered_more(50)

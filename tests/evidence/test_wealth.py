@@ -66,8 +66,8 @@ def test_terms_are_bounded() -> None:
 def test_latency_without_a_say_adds_at_most_its_start() -> None:
     stake = Stake(0.1)
     stake.bet(Design.TWO_ARM, Role.CANDIDATE)
-    assert latency_term(stake, gates=False) == pytest.approx(0.05)
-    assert latency_term(stake, gates=True) > 0.05
+    assert latency_term(stake.weight, stake.log_e, gates=False) == pytest.approx(0.05)
+    assert latency_term(stake.weight, stake.log_e, gates=True) > 0.05
 
 
 def test_a_test_without_control_fails_it_directly() -> None:

@@ -73,7 +73,7 @@ def test_a_target_whose_answers_have_no_end_is_left_alone(monkeypatch: pytest.Mo
         async with rig(answer, secondary=answer, candidate=endless, dispatch=DispatchOptions(breaker=never_again)) as r:
             for count in range(1, 5):
                 assert b"hello" in await r.talk(get("/"))
-                await until(lambda: len(r.trials) == count)  # noqa: B023
+                await until(lambda: len(r.trials) == count)  # noqa: B023 - awaited at once
             for _ in range(3):
                 assert b"hello" in await r.talk(get("/"))
             await r.settled()
