@@ -52,9 +52,9 @@ CHUNK_OVERHEAD_BYTES_PER_BYTE_MAX: Final = 16
 PLAIN_HEAD_BYTES_MAX: Final = 8 * 1024
 """A longer head is read field by field."""
 PLAIN_FIELDS_MAX: Final = 64
-"""A head with more fields is read field by field."""
+"""A request's head with more fields is read field by field."""
 PLAIN_SHAPES_MAX: Final = 512
-"""Rows of header names whose meaning is remembered, for requests and answers together."""
+"""Rows of header names of requests whose meaning is remembered."""
 LINGER_BYTES_MAX: Final = 1024 * 1024
 """What is read and thrown away after a request was answered before its end."""
 WARM_UP_REQUESTS: Final = 200
@@ -75,6 +75,8 @@ CLIENTS_TURNED_AWAY_MAX: Final = 256
 """Connections beyond the cap that are told so, and given the time to hear it, at once; beyond these they are cut."""
 SHADOW_RPS_MAX: Final = 1_000_000
 """The most requests a second that a user may allow a shadow target."""
+SHADOW_BURST_SECONDS: Final = 0.001
+"""How long a shadow may wait for others to be sent with: no client waits for it, and each wake-up of a target costs."""
 RATE_BURST_SECONDS: Final = 0.1
 """How much of a second's requests may go to a shadow target at once after a pause."""
 BREAKER_WINDOW: Final = 200
@@ -131,7 +133,9 @@ OPERATIONS_PER_BATCH_MAX: Final = 8
 ENDPOINT_CACHE_MAX: Final = 4096
 """Paths whose template is remembered."""
 ENDPOINT_CACHE_CHARS_MAX: Final = 512
-"""Length of a path beyond which its template is not remembered."""
+"""Length of a path or target beyond which what is said of it is not remembered."""
+NAMES_CACHE_MAX: Final = 4096
+"""Requests without a body whose endpoint and entity are remembered."""
 
 # Comparison
 JSON_DEPTH_MAX: Final = 200

@@ -15,7 +15,7 @@ Headers = tuple[tuple[str, str], ...]
 """In wire order, repetitions kept, names in the case they came in."""
 
 
-class Body(msgspec.Struct, frozen=True):
+class Body(msgspec.Struct, frozen=True, gc=False):
     """A message body as captured.
 
     `data` is what was kept (wire bytes, still content-coded, transfer coding removed), `size` the whole length in
@@ -37,7 +37,7 @@ def body_of(data: bytes) -> Body:
     return Body(data=data, size=len(data))
 
 
-class Request(msgspec.Struct, frozen=True):
+class Request(msgspec.Struct, frozen=True, gc=False):
     """One HTTP request. `target` is the request target in origin form (path and query, as on the wire)."""
 
     method: str
@@ -48,7 +48,7 @@ class Request(msgspec.Struct, frozen=True):
     """Authority the client asked for (Host header or absolute form), lower case, with a port where given."""
 
 
-class Response(msgspec.Struct, frozen=True):
+class Response(msgspec.Struct, frozen=True, gc=False):
     """One final HTTP response (1xx are not kept)."""
 
     status: int
@@ -65,7 +65,7 @@ class TransportError(msgspec.Struct, frozen=True):
     message: str = ""
 
 
-class Exchange(msgspec.Struct, frozen=True, kw_only=True):
+class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One request as it was sent to one target, and what came of it: a response or a transport error."""
 
     request: Request
@@ -90,7 +90,7 @@ class Effect(msgspec.Struct, frozen=True):
     detail: str = ""
 
 
-class Arm(msgspec.Struct, frozen=True, kw_only=True):
+class Arm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One target's part in a trial."""
 
     role: Role

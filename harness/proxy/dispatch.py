@@ -17,7 +17,9 @@ from harness.core.http import SAFE_METHODS, header
 from harness.core.labels import Control, Design, Role, ShedReason, SkipReason
 from harness.core.limits import (
     CAPTURE_BODY_BYTES_MAX,
+    ENDPOINT_CACHE_CHARS_MAX,
     ENDPOINTS_MAX,
+    NAMES_CACHE_MAX,
     OTHER_ENDPOINT,
     SHADOW_BYTES_IN_FLIGHT_MAX,
     SHADOW_TRIALS_IN_FLIGHT_MAX,
@@ -122,6 +124,29 @@ class Naming(msgspec.Struct, frozen=True, kw_only=True):
     session_key: bytes = b""
 
 
+class Names:
+    """What requests are called, remembered for those that have no body and come again. Memory is bounded."""
+
+    def __init__(self, naming: Naming) -> None:
+        self._naming = naming
+        self._known: dict[tuple[str, str, str], tuple[str, str]] = {}
+
+    def of(self, request: Request) -> tuple[str, str]:
+        """Endpoint and entity."""
+        if request.body.size:
+            return self._naming.endpoint_of(request), self._naming.entity_of(request)
+        key = request.method, request.target, request.host
+        names = self._known.get(key)
+        if names is None:
+            names = self._naming.endpoint_of(request), self._naming.entity_of(request)
+            # What is beyond the bound on endpoints is asked again, since it is counted.
+            if names[0] != OTHER_ENDPOINT and len(request.target) <= ENDPOINT_CACHE_CHARS_MAX:
+                if len(self._known) >= NAMES_CACHE_MAX:
+                    self._known.clear()
+                self._known[key] = names
+        return names
+
+
 class Sink(msgspec.Struct, frozen=True, kw_only=True):
     """Where trials go. `put` must not block.
 
@@ -159,6 +184,7 @@ class Dispatcher:
         self._rng = rng
         self._tally = tally
         self._naming = naming
+        self._names = Names(naming)
         self._sessions = SessionKeys(naming.session_key)
         self._sink = sink
         self._faults = faults
@@ -225,7 +251,7 @@ class Dispatcher:
         `plain`: the request as it was read, where it was plain, which makes sending it again cheap.
         """
         try:
-            self._count(self._skip(request) or self._shed_or_begin(request, stable, starved, plain))
+            self._count(self._skip(request, plain) or self._shed_or_begin(request, stable, starved, plain))
         except Exception as error:  # noqa: BLE001 - whatever fails here, the live path goes on
             self._faults.add("mirroring", error)
             self._tally.shed(ShedReason.FAULT)
@@ -273,9 +299,9 @@ class Dispatcher:
         else:
             self._tally.shed(outcome)
 
-    def _skip(self, request: Request) -> SkipReason | None:
+    def _skip(self, request: Request, plain: PlainRequest | None = None) -> SkipReason | None:
         """Why a request is not mirrored whatever the load. The cheapest questions come first, the draw last."""
-        if header(request.headers, GUARD_HEADER) is not None:
+        if plain is None and header(request.headers, GUARD_HEADER) is not None:  # one with it is not plain
             return SkipReason.LOOP
         if not self._orders:
             return SkipReason.NO_SHADOW
@@ -297,10 +323,10 @@ class Dispatcher:
         refusal = self._refusal(request, starved, held, now_ns)
         if refusal is not None:
             return refusal
-        endpoint = self._naming.endpoint_of(request)
+        endpoint, entity = self._names.of(request)
         if not self._sink.has_room(endpoint, held):
             return ShedReason.QUEUE_FULL
-        self._begin(request, stable, plain, endpoint=endpoint, held=held, now_ns=now_ns)
+        self._begin(request, stable, plain, endpoint=endpoint, entity=entity, held=held, now_ns=now_ns)
         return None
 
     def _refusal(self, request: Request, starved: bool, held: int, now_ns: int) -> SkipReason | ShedReason | None:
@@ -318,7 +344,9 @@ class Dispatcher:
         answer = min(answered_bytes(stable), CAPTURE_BODY_BYTES_MAX)
         return len(request.body.data) + answer * (1 + len(self._orders))
 
-    def _begin(self, request: Request, stable: AnyExchange, plain: PlainRequest | None, *, endpoint: str, held: int, now_ns: int) -> None:
+    def _begin(
+        self, request: Request, stable: AnyExchange, plain: PlainRequest | None, *, endpoint: str, entity: str, held: int, now_ns: int
+    ) -> None:
         lanes, order = self._orders[len(self._orders) == 2 and self._rng.random() < 0.5]
         shadow = ShadowTrial(
             request,
@@ -326,7 +354,7 @@ class Dispatcher:
             stable,
             trial_id=self._naming.ids.next_id(),
             endpoint=endpoint,
-            entity=self._naming.entity_of(request),
+            entity=entity,
             session=self._sessions.key_of(request),
             order=order,
             in_flight=len(self._under_way) + 1,

@@ -113,20 +113,26 @@ class Exclusions:
         self._patterns = PathPatterns(patterns)
         self._defaults = defaults
         self._any = defaults or bool(self._patterns)
-        self._cached = lru_cache(maxsize=EXCLUSION_CACHE_MAX)(self._judge)
+        self._paths = lru_cache(maxsize=EXCLUSION_CACHE_MAX)(self._judge_path)
+        self._targets = lru_cache(maxsize=EXCLUSION_CACHE_MAX)(self._judge)
 
     def exclude(self, request: Request) -> bool:
         """Whether it is never mirrored."""
         if not self._any:
             return False
-        path, _, query = request.target.partition("?")
-        judge = self._cached if len(path) <= ENDPOINT_CACHE_CHARS_MAX else self._judge
-        found = judge(request.method if self._patterns.with_method else "", path)
+        target = request.target
+        judge = self._targets if len(target) <= ENDPOINT_CACHE_CHARS_MAX else self._judge
+        return judge(request.method if self._patterns.with_method else "", target)
+
+    def _judge(self, method: str, target: str) -> bool:
+        path, _, query = target.partition("?")
+        judge = self._paths if len(path) <= ENDPOINT_CACHE_CHARS_MAX else self._judge_path
+        found = judge(method, path)
         if found == _YES or not (query and self._defaults):
             return found == _YES
         return _excluded_by_query(query, names_purpose=found == _WITH_TOKEN)
 
-    def _judge(self, method: str, path: str) -> int:
+    def _judge_path(self, method: str, path: str) -> int:
         """What the path alone says."""
         path = path_of(path)
         if self._patterns.match(method, path):

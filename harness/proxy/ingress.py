@@ -86,11 +86,10 @@ class ClientConnection(TimedConnection):
             self._refuse(Refused(400, RefusedReason.CLIENT_GONE, "the request ended early"))
         self._input_over = True
         self._pump()
-        if not self._queue and not self._tls:
-            # Not by returning False: uvloop would close at once, and what was written in this turn of the loop be lost.
-            self._loop.call_soon(self._shut_if_idle)
+        if self._queue and not self._tls:  # TLS transports close after it, and warn of an answer that says otherwise
             return True
-        return bool(self._queue) and not self._tls  # TLS transports close after it, and warn of an answer that says otherwise
+        self._shut()  # returning False alone would drop what was written in this turn of the loop
+        return False
 
     def connection_lost(self, exc: Exception | None) -> None:  # noqa: ARG002 - asyncio calls it so
         self._gone()

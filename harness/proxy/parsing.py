@@ -317,7 +317,7 @@ class AnswerParser(_Fields):
         """Read `data`, the first bytes since `expect`, as one plain answer, which the receiver is not told of; on None `feed` it."""
         if self._method == "HEAD" or not self._between:
             return None
-        found = self._like
+        found, self._like = self._like, None
         if found is None or found.data != data:
             found = plain_answer(data)
             if found is None or not self._judge.accepts(data):

@@ -1,8 +1,8 @@
 """Plain messages: whole in one read, in the usual form, with nothing in the head that needs a second look.
 
-Pure. Most of live traffic is of this kind, and is read here by its shape (the names in its head) instead of field by field.
-llhttp judges it like everything else (see parsing); whatever is not plain is left to the general reading, which
-finds the same in it.
+Pure. Most of live traffic is of this kind, and is read here as a whole instead of field by field: a request by the names in
+its head, an answer by one expression. llhttp judges it like everything else (see parsing); whatever is not plain is left to
+the general reading, which finds the same in it.
 """
 
 import re
@@ -29,14 +29,16 @@ _FIELD: Final = re.compile(r"\n([^:]++): ([^ \t\r][^\r]*+)\r")
 """One field line in the form in which it is written anew. Anchored at its start: each line that llhttp accepts gives one field or none."""
 _AUTHORITY: Final = re.compile(r"[^/ \t,@?#\\]+")
 _LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}")
-_PLAIN_FIELD: Final = rb"[!#-'*+\-.0-9A-Z^-z|~]++: [!-~\x80-\xff][^\r\n]*+\r\n"
+_VALUE: Final = rb"[!-~\x80-\xff][^\r\n]*+(?<![ \t])\r\n"
+"""White space around a value is not part of it."""
+_ANSWER_FIELD: Final = rb"[!#-'*+\-.0-9A-Z^-z|~]++: " + _VALUE
 _ANSWER_HEAD: Final = re.compile(
     rb"HTTP/1\.1 (?:2(?!04)\d\d|3(?!04)\d\d|[45]\d\d) [ -~\x80-\xff]*+\r\n"
-    rb"(?:(?![CcKkPpTtUu])" + _PLAIN_FIELD + rb"|(?i:content-length): (?(1)(?!)|(0|[1-9][0-9]{0,17}))\r\n"
+    rb"(?:(?![CcKkPpTtUu])" + _ANSWER_FIELD + rb"|(?i:content-length): (?(1)(?!)|(0|[1-9][0-9]{0,17}))\r\n"
     rb"|(?(2)(?!)|((?i:connection): ((?i:keep-alive|close))\r\n))"
-    rb"|(?(4)(?!)|((?i:keep-alive): [!-~\x80-\xff][^\r\n]*+\r\n))"
+    rb"|(?(4)(?!)|((?i:keep-alive): " + _VALUE + rb"))"
     rb"|(?!(?i:c(?:onnection|ontent-length)|keep-alive|proxy-(?:connection|authenticate|authorization)|t(?:ransfer-encoding|e|railer)|upgrade):)"
-    + _PLAIN_FIELD
+    + _ANSWER_FIELD
     + rb")*+\r\n"
 )
 """The head of a plain answer: interim answers and those without a body are not plain. One field of each name that says how the
@@ -45,7 +47,7 @@ _NOT_PLAIN: Final = frozenset({"transfer-encoding", "upgrade", "te", "trailer", 
 _ONE_AT_MOST: Final = ("host", "content-length", "connection")
 
 
-class PlainRequest(msgspec.Struct, frozen=True):
+class PlainRequest(msgspec.Struct, frozen=True, gc=False):
     """A plain request, ready to be sent on."""
 
     head: RequestHead
@@ -157,15 +159,10 @@ def plain_answer(data: bytes) -> PlainAnswer | None:
     end = found.end()
     if length is None or int(length) != len(data) - end or int(length) > CAPTURE_BODY_BYTES_MAX:
         return None
-    if data.find(b" \r", 0, end) >= 0 or data.find(b"\t\r", 0, end) >= 0:
-        return None  # white space at the end of a value is not part of it
     hops = () if connection is None else (found.span(2),)
     if keep_alive is not None:
         hops = tuple(sorted((*hops, found.span(4))))
-    return PlainAnswer(data, end, said is None or len(said) != _CLOSE, hops)
-
-
-_CLOSE: Final = len("close")
+    return PlainAnswer(data, end, said is None or said.lower() != b"close", hops)
 
 
 def readdressed(plain: PlainRequest, host: str, base_path: str) -> bytes:

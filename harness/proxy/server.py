@@ -15,7 +15,7 @@ import msgspec
 from harness.core.clock import Clock, Rng
 from harness.core.errors import SetupError
 from harness.core.labels import Control, Role
-from harness.core.limits import CLIENTS_DEFAULT, LIVE_CAPTURE_BYTES_MAX, SHADOW_BYTES_IN_FLIGHT_MAX
+from harness.core.limits import CLIENTS_DEFAULT, LIVE_CAPTURE_BYTES_MAX, SHADOW_BURST_SECONDS, SHADOW_BYTES_IN_FLIGHT_MAX
 from harness.core.outcomes import Tally
 from harness.core.plain import AnyExchange, opened_exchange
 from harness.core.values import Exchange, Request
@@ -264,6 +264,7 @@ class ProxyServer:
             clock=self._clock,
             host=host,
             budget=self._shadow_budget,
+            burst_s=SHADOW_BURST_SECONDS,
         )
         self._pools.append(pool)
         return pool

@@ -47,8 +47,12 @@ class UpstreamPool:
         host: HostRule = HostRule.REWRITE,
         idle_connections_max: int = UPSTREAM_IDLE_CONNECTIONS_MAX,
         budget: Budget | None = None,
+        burst_s: float = 0.0,
     ) -> None:
-        """`budget` bounds what is kept of answers that are coming in, of all pools that share it together."""
+        """`budget` bounds what is kept of answers that are coming in, of all pools that share it together. What is submitted may
+        wait `burst_s` seconds for others to be sent with.
+        """
+        self._burst_s = burst_s
         self._budget = budget
         self.loop = asyncio.get_running_loop()
         self.clock = clock
@@ -120,8 +124,8 @@ class UpstreamPool:
     ) -> Call:
         """Send a whole request and hand the exchange to `done`, once, later, whatever happens. Raises UnsendableRequestError.
 
-        It goes out after all that the event loop has in hand now: what clients wait for comes first, and a target that is woken
-        once for several requests is cheaper for both sides than one that is woken for each.
+        It goes out after all that the event loop has in hand now, at the earliest: what clients wait for comes first, and a target
+        that is woken once for several requests is cheaper for both sides than one that is woken for each.
         `extra` headers are put at the end. Interim answers are skipped, an Expect header is not sent.
         `plain` is the same request as it was read from a client, where it was plain: checked then, and all but written.
         `like` is what another target answered: the same bytes need not be read twice.
@@ -139,7 +143,10 @@ class UpstreamPool:
         call.like = like
         call.finish()
         if not self._unsent:
-            self.loop.call_soon(self._send_unsent)
+            if self._burst_s:
+                self.loop.call_later(self._burst_s, self._send_unsent)
+            else:
+                self.loop.call_soon(self._send_unsent)
         self._unsent.append(call)
         return call
 

@@ -75,7 +75,7 @@ class UnsendableRequestError(SetupError):
     """A request (from a capture) that cannot be written as HTTP/1.1."""
 
 
-class RequestHead(msgspec.Struct, frozen=True, kw_only=True):
+class RequestHead(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A request's head, checked. `target` is in origin form, or `*`; `authority` is what Host should say."""
 
     method: str

@@ -10,13 +10,13 @@ import pytest
 
 from harness.core.errors import UsageError
 from harness.core.labels import Control, Design, ErrorKind, Role, ShedReason
-from harness.core.limits import ENDPOINTS_MAX
+from harness.core.limits import ENDPOINT_CACHE_CHARS_MAX, ENDPOINTS_MAX, NAMES_CACHE_MAX, OTHER_ENDPOINT
 from harness.core.outcomes import Tally
 from harness.core.plain import AnyTrial
-from harness.core.values import Exchange, Request, TransportError, Trial
+from harness.core.values import Exchange, Request, TransportError, Trial, body_of
 from harness.proxy.address import HostRule
 from harness.proxy.breaker import BreakerOptions, BreakerState
-from harness.proxy.dispatch import Dispatcher, DispatchOptions, FaultLog, Naming, SessionKeys, Sink, WarmUp
+from harness.proxy.dispatch import Dispatcher, DispatchOptions, FaultLog, Names, Naming, SessionKeys, Sink, WarmUp
 from harness.proxy.upstream import UpstreamPool
 from tests.proxy.rig import SHORT_S, Behaviour, CountingIds, ManualClock, Seen, Upstream, answers, get, hang, ok, rig, run, until
 
@@ -487,3 +487,21 @@ def test_faults_are_logged_ever_more_rarely_and_without_values(caplog: pytest.Lo
     for _ in range(9):
         faults.add("here", ValueError("secret"))
     assert [record.message for record in caplog.records] == [f"here failed with ValueError (occurrence {n})" for n in (1, 2, 4, 8)]
+
+
+def test_names_are_remembered_where_that_changes_nothing() -> None:
+    asked: list[Request] = []
+
+    def endpoint_of(request: Request) -> str:
+        asked.append(request)
+        return OTHER_ENDPOINT if request.target == "/other" else f"{request.method} {request.target}"
+
+    names = Names(Naming(endpoint_of=endpoint_of, entity_of=lambda request: request.target, ids=CountingIds()))
+    once = [Request("GET", "/a"), Request("HEAD", "/a"), Request("GET", "/a", host="h")]
+    always = [Request("POST", "/a", body=body_of(b"x")), Request("GET", "/other"), Request("GET", "/" + "a" * ENDPOINT_CACHE_CHARS_MAX)]
+    for request in (*once, *always):
+        assert names.of(request) == names.of(request) == (endpoint_of(request), request.target)
+        assert asked.count(request) == (2 if request in once else 3)
+    for number in range(NAMES_CACHE_MAX + 10):
+        names.of(Request("GET", f"/{number}"))
+    assert len(names._known) <= NAMES_CACHE_MAX

@@ -11,6 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from harness.core.limits import CAPTURE_BODY_BYTES_MAX, HEAD_BYTES_MAX, REQUEST_BODY_BYTES_MAX, STREAM_BUFFER_BYTES_MAX
+from harness.proxy import deadlines
+from harness.proxy.address import parse_address
 from harness.proxy.deadlines import ClientTimeouts
 from harness.proxy.ingress import ClientConnection
 from tests.proxy.rig import LOOPS, SHORT_S, Seen, Upstream, answers, get, hang, ok, read_answers, read_body, rig, run, turns, until
@@ -506,6 +508,42 @@ def test_clients_that_go_before_their_request_is_complete(raw: bytes, counted: d
             await until(lambda: r.proxy.connections == 0)
             assert r.tally.totals().refused == counted
             assert not r.recorded
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_an_answer_that_comes_with_the_clients_end_reaches_it(loop: str) -> None:
+    """In one turn of the loop, as it happens where stable is another process."""
+
+    async def main() -> None:
+        own = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+            listener.setblocking(False)
+            client.setblocking(False)
+            address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            async with rig(stable_at=lambda _: address, mirror=False) as r:
+                await own.sock_connect(client, ("127.0.0.1", r.proxy.port))
+                await own.sock_sendall(client, get("/"))
+                stable, _ = await own.sock_accept(listener)
+                with stable:
+                    assert await own.sock_recv(stable, 65536)
+                    stable.send(ok())
+                    client.shutdown(socket.SHUT_WR)
+                    assert await own.sock_recv(client, 65536) == ok()
+                    assert await own.sock_recv(client, 65536) == b""
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_client_that_closes_after_its_last_answer_is_let_go_at_once(loop: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(deadlines, "LINGER_SECONDS", 3600.0)
+
+    async def main() -> None:
+        async with rig(mirror=False) as r:
+            read_answers(await r.talk(get("/", "Connection: close"), half_close=False), "GET")
+            await until(lambda: r.proxy.connections == 0)
 
     run(main(), loop)
 

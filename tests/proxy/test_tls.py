@@ -103,6 +103,48 @@ def test_requests_over_tls_are_answered_in_order_and_mirrored(files: Files, auth
 
 
 @pytest.mark.parametrize("loop", LOOPS)
+def test_an_answer_that_comes_with_the_end_of_a_client_over_tls_reaches_it(files: Files, authority: trustme.CA, loop: str) -> None:
+    """In one turn of the loop, as it happens where stable is another process."""
+
+    async def main() -> None:
+        own, came, out = asyncio.get_running_loop(), ssl.MemoryBIO(), ssl.MemoryBIO()
+        tls = trusting(authority).wrap_bio(came, out, server_hostname=NAME)
+
+        async def says(step: Callable[[], object]) -> None:
+            while True:
+                try:
+                    step()
+                except ssl.SSLWantReadError:
+                    await own.sock_sendall(client, out.read())
+                    came.write(await own.sock_recv(client, 65536))
+                else:
+                    await own.sock_sendall(client, out.read())
+                    return
+
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+            listener.setblocking(False)
+            client.setblocking(False)
+            address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}")
+            async with rig(stable_at=lambda _: address, mirror=False, **files.options) as r:
+                await own.sock_connect(client, ("127.0.0.1", r.proxy.port))
+                await says(tls.do_handshake)
+                await says(lambda: tls.write(get("/")))
+                stable, _ = await own.sock_accept(listener)
+                with stable:
+                    assert await own.sock_recv(stable, 65536)
+                    with pytest.raises(ssl.SSLWantReadError):
+                        tls.unwrap()
+                    stable.send(ok())
+                    client.send(out.read())
+                    client.shutdown(socket.SHUT_WR)
+                    while data := await own.sock_recv(client, 65536):
+                        came.write(data)
+                    assert tls.read() == ok()
+
+    run(main(), loop)
+
+
+@pytest.mark.parametrize("loop", LOOPS)
 def test_large_bodies_go_both_ways_over_tls(files: Files, authority: trustme.CA, loop: str) -> None:
     body = bytes(i % 251 for i in range(3_000_000))
 
