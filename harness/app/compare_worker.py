@@ -60,7 +60,11 @@ _Read = TypeVar("_Read")
 
 
 class _NonsenseError(Exception):
-    """What a connection says is nothing that an ingress worker says. It is ended by that, and nothing else is."""
+    """What a connection says is nothing that an ingress worker says.
+
+    A stranger's connection is ended by that, and nothing else is. One that has greeted is an ingress worker's, which would be
+    left without this process for as long as it lives: so the process ends, and is replaced.
+    """
 
 
 def _understood(read: Callable[..., _Read], *arguments: object) -> _Read:
@@ -178,8 +182,10 @@ class Comparer:
             while (frame := _understood(next, frames, None)) is not None:
                 self._take(stream, *frame)
         except _NonsenseError:
-            _LOG.warning("a connection that is no ingress worker's, or of one that talks nonsense, is closed")
             self._over(stream)
+            if stream.number != NOBODY:
+                raise
+            _LOG.warning("a connection that is no ingress worker's is closed")
 
     def _take(self, stream: _Stream, kind: Frame, payload: bytes) -> None:
         """A frame of an ingress worker, which greets once and then sends trials. Raises _NonsenseError for anything else."""
@@ -207,9 +213,9 @@ class Comparer:
         read = _understood(decode_trial, payload)
         if isinstance(read, PlainTrial) and read.alike:
             # What comparison would find in equal bytes, and all that is counted of such a trial.
-            trial, comparison = outlined(read), Comparison(trial=read.id, seq=read.seq)
+            trial, comparison = _understood(outlined, read), Comparison(trial=read.id, seq=read.seq)
         else:
-            trial = opened(read)
+            trial = _understood(opened, read)
             comparison = compare_trial(trial, self._plan)
         self._counts.observe_trial(trial, comparison)
         self._uncounted = True
@@ -267,7 +273,10 @@ class Comparer:
 
 
 def compare_until_told(run_socket: str, own_socket: str, number: int, monotonic_s: Callable[[], float], supervisor: int) -> int:
-    """Connect, serve, and return the process's exit code. `supervisor` is the process that started this one."""
+    """Connect, serve, and return the process's exit code. `supervisor` is the process that started this one.
+
+    Where that code is not 0, the supervisor was told why, or may start another.
+    """
     with socket.socket(socket.AF_UNIX) as upward, socket.socket(socket.AF_UNIX) as listener:
         upward.connect(run_socket)
         listener.bind(own_socket)
@@ -278,6 +287,9 @@ def compare_until_told(run_socket: str, own_socket: str, number: int, monotonic_
             comparer.run()
         except ConnectionError:
             pass  # the supervisor is gone
+        except _NonsenseError:
+            _LOG.warning("an ingress worker talks nonsense: this process ends, to be replaced")
+            return 1
         except SystemExit:
             # A comparator of another package that calls sys.exit() would choose the exit code, 0 say.
             return _failed(upward, Failed("a comparator tried to end the program", "comparison", "update or remove its package"))

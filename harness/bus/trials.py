@@ -37,11 +37,11 @@ _Handed = tuple[int, str, int]
 
 
 class _Comparer:
-    """A compare worker as this process sees it."""
+    """A compare worker as this process sees it, and the connection to it."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, received: Callable[["_Comparer", bytes], None], lost: Callable[["_Comparer"], None]) -> None:
         self.number = number
-        self.link: Link | None = None
+        self.link = Link(lambda _link, _kind, payload: received(self, payload), lambda _: lost(self))
         self.undone: deque[_Handed] = deque()
 
 
@@ -56,8 +56,7 @@ class TrialBus:
         self._tally = tally
         self._tell = tell
         self._room = room or FairRoom()
-        self._comparers: dict[int, _Comparer] = {}
-        self._able: list[_Comparer] = []
+        self._comparers: list[_Comparer] = []
         """Those that can be handed trials now."""
         self._oldest = 0
         """No trial with a smaller number is undone."""
@@ -77,7 +76,7 @@ class TrialBus:
     @property
     def connected(self) -> int:
         """Compare workers that can be handed trials now."""
-        return len(self._able)
+        return len(self._comparers)
 
     def use(self, sockets: Iterable[tuple[int, str]]) -> None:
         """Connect to the compare workers that are new. One that is gone is noticed by its connection.
@@ -91,8 +90,7 @@ class TrialBus:
         for number, path in there.items():
             if number not in self._tried:
                 self._tried.add(number)
-                comparer = self._comparers[number] = _Comparer(number)
-                task = asyncio.get_running_loop().create_task(self._connect(comparer, path))
+                task = asyncio.get_running_loop().create_task(self._connect(number, path))
                 self._connecting.add(task)
                 task.add_done_callback(self._connecting.discard)
 
@@ -103,13 +101,13 @@ class TrialBus:
 
     def has_room(self, endpoint: str, size: int) -> bool:
         """Whether a trial may begin; see `FairRoom`. It may not where results would have to wait too long for an earlier one."""
-        if not self._able or (self._next_seq - self._oldest >= _AHEAD_MAX and self._ahead() >= _AHEAD_MAX):
+        if not self._comparers or (self._next_seq - self._oldest >= _AHEAD_MAX and self._ahead() >= _AHEAD_MAX):
             return False
         return self._room.admits(endpoint, size)
 
     def _ahead(self) -> int:
         """How many trials have been handed on since the oldest that is not done."""
-        self._oldest = min((comparer.undone[0][0] for comparer in self._comparers.values() if comparer.undone), default=self._next_seq)
+        self._oldest = min((comparer.undone[0][0] for comparer in self._comparers if comparer.undone), default=self._next_seq)
         return self._next_seq - self._oldest
 
     def put(self, trial: AnyTrial) -> None:
@@ -120,12 +118,11 @@ class TrialBus:
             raise ShadowdiffError(f"a trial of {len(payload)} bytes is beyond the bound", where="bus", fix="report this")
         self._next_seq += 1
         self._tally.handed_on()
-        able = self._able
+        able = self._comparers
         if not able:
             self._tell(Lost(NOBODY, (trial.seq,)))
             return
         comparer = able[0] if len(able) == 1 else min(able, key=lambda one: len(one.undone))
-        assert comparer.link is not None
         comparer.link.send_frame(Frame.TRIAL, payload, within_s=BURST_SECONDS)
         size = len(payload)
         comparer.undone.append((trial.seq, trial.endpoint, size))
@@ -138,7 +135,7 @@ class TrialBus:
         self._stopping = True
         for task in list(self._connecting):
             task.cancel()
-        links = [comparer.link for comparer in self._comparers.values() if comparer.link is not None]
+        links = [comparer.link for comparer in self._comparers]
         try:
             async with asyncio.timeout(grace_s):
                 await self._idle.wait()
@@ -148,28 +145,32 @@ class TrialBus:
             link.close()
         await asyncio.gather(*(link.wait_over(CLOSE_SECONDS) for link in links))
 
-    async def _connect(self, comparer: _Comparer, path: str) -> None:
+    async def _connect(self, number: int, path: str) -> None:
         loop = asyncio.get_running_loop()
 
-        def received(_link: Link, _kind: Frame, payload: bytes) -> None:
-            done = decode_message(payload)
-            if not isinstance(done, Done) or not 0 < done.count <= len(comparer.undone):
-                raise ShadowdiffError("word of trials that were never handed on", where="bus", fix="report this")
-            self._done(comparer, done.count)
+        def link() -> Link:
+            return comparer.link
 
         while True:
+            comparer = _Comparer(number, self._received, self._lost)
             try:
-                _, link = await loop.create_unix_connection(lambda: Link(received, lambda _: self._lost(comparer)), path)
-                break
+                await loop.create_unix_connection(link, path)
             except OSError as error:
                 if error.errno in _GONE:
-                    self._comparers.pop(comparer.number, None)  # it ended meanwhile; the supervisor starts another
-                    return
-                await asyncio.sleep(CONNECT_AGAIN_SECONDS)
-        self._tell(Connected(comparer.number))
-        link.send(Hello(self._stream, ingress=True))
-        comparer.link = link
-        self._able.append(comparer)
+                    return  # it ended meanwhile; the supervisor starts another
+            else:
+                if comparer.link.open:  # else it is over already, and `_lost` has been called
+                    break
+            await asyncio.sleep(CONNECT_AGAIN_SECONDS)
+        self._tell(Connected(number))
+        comparer.link.send(Hello(self._stream, ingress=True))
+        self._comparers.append(comparer)
+
+    def _received(self, comparer: _Comparer, payload: bytes) -> None:
+        done = decode_message(payload)
+        if not isinstance(done, Done) or not 0 < done.count <= len(comparer.undone):
+            raise ShadowdiffError("word of trials that were never handed on", where="bus", fix="report this")
+        self._done(comparer, done.count)
 
     def _done(self, comparer: _Comparer, count: int) -> None:
         for _ in range(count):
@@ -179,10 +180,8 @@ class TrialBus:
             self._idle.set()
 
     def _lost(self, comparer: _Comparer) -> None:
-        comparer.link = None
-        if comparer in self._able:
-            self._able.remove(comparer)
-        self._comparers.pop(comparer.number, None)
+        if comparer in self._comparers:  # else it was over before it was of use
+            self._comparers.remove(comparer)
         if comparer.undone:
             self._tell(Lost(comparer.number, tuple(seq for seq, _, _ in comparer.undone)))
             self._done(comparer, len(comparer.undone))

@@ -51,10 +51,6 @@ CHUNK_OVERHEAD_BYTES_PER_BYTE_MAX: Final = 16
 """Chunk framing (sizes, extensions) for each byte of body, on top of one head's worth."""
 PLAIN_HEAD_BYTES_MAX: Final = 8 * 1024
 """A longer head is read field by field."""
-PLAIN_FIELDS_MAX: Final = 64
-"""A request's head with more fields is read field by field."""
-PLAIN_SHAPES_MAX: Final = 512
-"""Rows of header names of requests whose meaning is remembered."""
 LINGER_BYTES_MAX: Final = 1024 * 1024
 """What is read and thrown away after a request was answered before its end."""
 WARM_UP_REQUESTS: Final = 200

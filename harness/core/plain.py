@@ -17,6 +17,18 @@ _REASON_AT: Final = 13
 """Where they are in the first line of an answer: `HTTP/1.1 200 OK`."""
 
 
+def without(data: bytes, spans: tuple[tuple[int, int], ...]) -> bytes:
+    """The bytes without these spans, which are in their order."""
+    if not spans:
+        return data
+    parts, at = [], 0
+    for start, end in spans:
+        parts.append(data[at:start])
+        at = end
+    parts.append(data[at:])
+    return b"".join(parts)
+
+
 class PlainAnswer(msgspec.Struct, frozen=True, gc=False):
     """A plain answer."""
 
@@ -36,15 +48,7 @@ class PlainAnswer(msgspec.Struct, frozen=True, gc=False):
 
     def raw(self) -> bytes:
         """The whole answer without what concerns the target's connection only."""
-        data = self.data
-        if not self.hops:
-            return data
-        parts, at = [], 0
-        for start, end in self.hops:
-            parts.append(data[at:start])
-            at = end
-        parts.append(data[at:])
-        return b"".join(parts)
+        return without(self.data, self.hops)
 
 
 class PlainExchange(msgspec.Struct, frozen=True, gc=False):
@@ -159,7 +163,7 @@ def opened_exchange(exchange: AnyExchange, request: Request) -> Exchange:
 
 
 def opened(trial: AnyTrial) -> Trial:
-    """The trial by its fields."""
+    """The trial by its fields. Raises ValueError for bytes that are no messages."""
     if isinstance(trial, Trial):
         return trial
     request = read_request(trial.head, body_of(trial.body), trial.host)
@@ -181,7 +185,7 @@ def opened(trial: AnyTrial) -> Trial:
 
 
 def outlined(trial: PlainTrial) -> Trial:
-    """The trial without header fields and bodies of answers: for who looks at neither, where all arms are alike."""
+    """The trial without header fields and bodies of answers: for who looks at neither, where all arms are alike. Raises as `opened`."""
     method, target, _ = trial.head[: trial.head.index(b"\r")].decode("latin-1").split(" ")
     request = Request(method, target, (), body_of(trial.body), trial.host)
     answer = Response(_status(trial.stable.answer))

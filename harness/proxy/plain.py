@@ -1,8 +1,7 @@
 """Plain messages: whole in one read, in the usual form, with nothing in the head that needs a second look.
 
-Pure. Most of live traffic is of this kind, and is read here as a whole instead of field by field: a request by the names in
-its head, an answer by one expression. llhttp judges it like everything else (see parsing); whatever is not plain is left to
-the general reading, which finds the same in it.
+Pure. Most of live traffic is of this kind, and its heads are read here by one expression instead of field by field. llhttp judges
+them like everything else (see parsing); whatever is not plain is left to the general reading, which finds the same in it.
 """
 
 import re
@@ -11,40 +10,48 @@ from typing import Final
 
 import msgspec
 
-from harness.core.http import HOP_BY_HOP
-from harness.core.limits import (
-    CAPTURE_BODY_BYTES_MAX,
-    PLAIN_FIELDS_MAX,
-    PLAIN_HEAD_BYTES_MAX,
-    PLAIN_SHAPES_MAX,
-    REQUEST_BODY_BYTES_MAX,
-)
-from harness.core.plain import PlainAnswer, read_answer
+from harness.core.limits import CAPTURE_BODY_BYTES_MAX, PLAIN_HEAD_BYTES_MAX, REQUEST_BODY_BYTES_MAX
+from harness.core.plain import PlainAnswer, read_answer, without
 from harness.core.values import Headers
 from harness.proxy.wire import GUARD_HEADER, AnswerHead, Framing, RequestHead
 
-_REQUEST_LINE: Final = re.compile(r"(GET|HEAD|POST|PUT|PATCH|DELETE) (/[!-~]*) HTTP/1\.1\r(?=\n)")
-"""Methods with rules of their own (OPTIONS, TRACE, CONNECT) and other forms of the target are not plain."""
-_FIELD: Final = re.compile(r"\n([^:]++): ([^ \t\r][^\r]*+)\r")
-"""One field line in the form in which it is written anew. Anchored at its start: each line that llhttp accepts gives one field or none."""
-_AUTHORITY: Final = re.compile(r"[^/ \t,@?#\\]+")
-_LENGTH: Final = re.compile(r"0|[1-9][0-9]{0,17}")
+_FIELD: Final = re.compile(r"\n([^:]++): ([^\r]++)\r")
 _VALUE: Final = rb"[!-~\x80-\xff][^\r\n]*+(?<![ \t])\r\n"
 """White space around a value is not part of it."""
-_ANSWER_FIELD: Final = rb"[!#-'*+\-.0-9A-Z^-z|~]++: " + _VALUE
-_ANSWER_HEAD: Final = re.compile(
-    rb"HTTP/1\.1 (?:2(?!04)\d\d|3(?!04)\d\d|[45]\d\d) [ -~\x80-\xff]*+\r\n"
-    rb"(?:(?![CcKkPpTtUu])" + _ANSWER_FIELD + rb"|(?i:content-length): (?(1)(?!)|(0|[1-9][0-9]{0,17}))\r\n"
-    rb"|(?(2)(?!)|((?i:connection): ((?i:keep-alive|close))\r\n))"
-    rb"|(?(4)(?!)|((?i:keep-alive): " + _VALUE + rb"))"
-    rb"|(?!(?i:c(?:onnection|ontent-length)|keep-alive|proxy-(?:connection|authenticate|authorization)|t(?:ransfer-encoding|e|railer)|upgrade):)"
-    + _ANSWER_FIELD
-    + rb")*+\r\n"
+_ANY_FIELD: Final = rb"[!#-'*+\-.0-9A-Z^-z|~]++: " + _VALUE
+_ONE_AT_MOST: Final = (
+    rb"(?i:content-length): (?P<length>0|[1-9][0-9]{0,17})\r\n",
+    rb"(?P<connection>(?i:connection): (?P<said>(?i:keep-alive|close))\r\n)",
+    rb"(?P<kept>(?i:keep-alive): " + _VALUE + rb")",
 )
-"""The head of a plain answer: interim answers and those without a body are not plain. One field of each name that says how the
-message ends or what becomes of the connection, in the usual form, or none; what concerns one connection only in few forms."""
-_NOT_PLAIN: Final = frozenset({"transfer-encoding", "upgrade", "te", "trailer", "expect", "proxy-connection", GUARD_HEADER})
-_ONE_AT_MOST: Final = ("host", "content-length", "connection")
+_HOST: Final = rb"(?P<host>(?i:host): (?P<authority>[^\x00-\x20/,@?#\\\x7f]++)\r\n)"
+_SPECIAL: Final = (
+    rb"c(?:onnection|ontent-length)|keep-alive|proxy-(?:connection|authenticate|authorization)|t(?:ransfer-encoding|e|railer)|upgrade"
+)
+
+
+def _head(first: bytes, special: bytes, initials: bytes, *fields: bytes) -> re.Pattern[bytes]:
+    """A head with this first line: any fields but the special ones, and of these one of each in one form, or none.
+
+    `initials` begin the special ones; most fields are known to be none of them by that.
+    """
+    ways, group = [rb"(?![%b])" % initials + _ANY_FIELD], re.compile(first).groups + 1
+    for field in (*_ONE_AT_MOST, *fields):
+        ways.append(rb"(?(%d)(?!)|%b)" % (group, field))
+        group += re.compile(field).groups
+    return re.compile(first + rb"(?:" + b"|".join((*ways, rb"(?!(?i:%b):)" % special + _ANY_FIELD)) + rb")*+\r\n")
+
+
+_REQUEST_HEAD: Final = _head(
+    rb"(?P<method>GET|HEAD|POST|PUT|PATCH|DELETE) (?P<target>/[!-~]*+) HTTP/1\.1\r\n",
+    _SPECIAL + rb"|host|expect|" + re.escape(GUARD_HEADER.encode()),
+    rb"CcEeHhKkPpTtUuXx",
+    _HOST,
+)
+"""Methods with rules of their own (OPTIONS, TRACE, CONNECT) and other forms of the target are not plain."""
+_ANSWER_HEAD: Final = _head(rb"HTTP/1\.1 (?:2(?!04)\d\d|3(?!04)\d\d|[45]\d\d) [ -~\x80-\xff]*+\r\n", _SPECIAL, rb"CcKkPpTtUu")
+"""Interim answers and those without a body are not plain."""
+_REQUEST_BYTES_MAX: Final = min(REQUEST_BODY_BYTES_MAX, CAPTURE_BODY_BYTES_MAX)
 
 
 class PlainRequest(msgspec.Struct, frozen=True, gc=False):
@@ -56,98 +63,33 @@ class PlainRequest(msgspec.Struct, frozen=True, gc=False):
     """The head's bytes as they came."""
     raw: bytes
     """The same without what concerns the client's connection only."""
-    host: tuple[str, str]
-    """Its Host, name and value."""
+    host: bytes
+    """The line of its Host."""
     body: bytes
-
-
-class _Shape(msgspec.Struct, frozen=True):
-    """What the names of a head say by themselves. Places are -1 for a field that is not there."""
-
-    host: int
-    length: int
-    connection: int
-    dropped: tuple[int, ...]
-    """Fields that concern one connection only, the last one first."""
-
-
-@lru_cache(PLAIN_SHAPES_MAX)
-def _shape(names: tuple[str, ...]) -> _Shape | None:
-    """None for names that are not plain. Remembered, since the clients of a service send the same names again and again."""
-    lower = [name.lower() for name in names]
-    if not _NOT_PLAIN.isdisjoint(lower) or any(lower.count(name) > 1 for name in _ONE_AT_MOST):
-        return None
-    host, length, connection = (lower.index(name) if name in lower else -1 for name in _ONE_AT_MOST)
-    dropped = tuple(i for i in range(len(lower) - 1, -1, -1) if lower[i] in HOP_BY_HOP)
-    return _Shape(host, length, connection, dropped)
-
-
-def _fields(text: str, start: int) -> tuple[Headers, _Shape] | None:
-    """The fields of a head from the end of its first line on, and their shape; None where they are not plain."""
-    count = text.count("\n", start) - 2
-    if not 0 < count <= PLAIN_FIELDS_MAX or " \r" in text or "\t" in text:
-        return None
-    fields = _FIELD.findall(text, start)
-    if len(fields) != count:
-        return None
-    names, _ = zip(*fields, strict=True)
-    shape = _shape(names)
-    return None if shape is None else (tuple(fields), shape)
-
-
-def _stays_open(headers: Headers, shape: _Shape) -> bool | None:
-    """What Connection says; None where it says more than that."""
-    if shape.connection < 0:
-        return True
-    said = headers[shape.connection][1].lower()
-    return said == "keep-alive" or (False if said == "close" else None)
-
-
-def _without(data: bytes, headers: Headers, dropped: tuple[int, ...]) -> bytes:
-    """The message without these lines. The first place with a line's bytes is in the head, and a line of the same name."""
-    for i in dropped:
-        name, value = headers[i]
-        data = data.replace(f"\r\n{name}: {value}\r\n".encode("latin-1"), b"\r\n", 1)
-    return data
 
 
 def plain_request(data: bytes) -> PlainRequest | None:
     """Read `data` as one plain request; None if it is anything else. It counts only if llhttp takes `data` for one whole message."""
-    end = data.find(b"\r\n\r\n") + 4
-    if not 4 <= end <= PLAIN_HEAD_BYTES_MAX:
+    found = _REQUEST_HEAD.match(data, 0, PLAIN_HEAD_BYTES_MAX)
+    if found is None:
+        return None
+    end = found.end()
+    method, target, host, authority, said_length, said = found.group("method", "target", "host", "authority", "length", "said")
+    length = 0 if said_length is None else int(said_length)
+    if host is None or len(data) - end != length or length > _REQUEST_BYTES_MAX:
         return None
     came = data[:end]
-    text = came.decode("latin-1")
-    line = _REQUEST_LINE.match(text)
-    read = None if line is None else _fields(text, line.end())
-    if line is None or read is None:
-        return None
-    headers, shape = read
-    keep_alive = _stays_open(headers, shape)
-    if keep_alive is None or shape.host < 0:
-        return None
-    authority = headers[shape.host][1]
-    length, framing = 0, Framing.NONE
-    if shape.length >= 0:
-        said = headers[shape.length][1]
-        length, framing = int(said) if _LENGTH.fullmatch(said) else -1, Framing.LENGTH
-    if len(data) - end != length or length > _REQUEST_BYTES_MAX or not _AUTHORITY.fullmatch(authority):
-        return None
-    method, target = line.groups()
     head = RequestHead(
-        method=method,
-        target=target,
-        headers=headers,
-        authority=authority,
-        framing=framing,
+        method=method.decode(),
+        target=target.decode(),
+        headers=tuple(_FIELD.findall(came.decode("latin-1"))),
+        authority=authority.decode("latin-1"),
+        framing=Framing.NONE if said_length is None else Framing.LENGTH,
         length=length,
         http10=False,
-        keep_alive=keep_alive,
+        keep_alive=said is None or said.lower() != b"close",
     )
-    return PlainRequest(head, came, _without(came, headers, shape.dropped), headers[shape.host], data[end:])
-
-
-_REQUEST_BYTES_MAX: Final = min(REQUEST_BODY_BYTES_MAX, CAPTURE_BODY_BYTES_MAX)
+    return PlainRequest(head, came, without(came, _hops(found)), host, data[end:])
 
 
 def plain_answer(data: bytes) -> PlainAnswer | None:
@@ -155,22 +97,27 @@ def plain_answer(data: bytes) -> PlainAnswer | None:
     found = _ANSWER_HEAD.match(data, 0, PLAIN_HEAD_BYTES_MAX)
     if found is None:
         return None
-    length, connection, said, keep_alive = found.groups()
     end = found.end()
-    if length is None or int(length) != len(data) - end or int(length) > CAPTURE_BODY_BYTES_MAX:
+    said_length, said = found.group("length", "said")
+    if said_length is None or int(said_length) != len(data) - end or len(data) - end > CAPTURE_BODY_BYTES_MAX:
         return None
-    hops = () if connection is None else (found.span(2),)
-    if keep_alive is not None:
-        hops = tuple(sorted((*hops, found.span(4))))
-    return PlainAnswer(data, end, said is None or said.lower() != b"close", hops)
+    return PlainAnswer(data, end, said is None or said.lower() != b"close", _hops(found))
+
+
+def _hops(found: re.Match[bytes]) -> tuple[tuple[int, int], ...]:
+    """Where the lines are that concern one connection only, in their order."""
+    connection, kept = found.span("connection"), found.span("kept")
+    if kept[0] < 0:
+        return (connection,) if connection[0] >= 0 else ()
+    return (kept,) if connection[0] < 0 else (min(connection, kept), max(connection, kept))
 
 
 def readdressed(plain: PlainRequest, host: str, base_path: str) -> bytes:
     """The head with this Host, and the target under `base_path`."""
-    raw = plain.raw
-    name, known = plain.host
-    if host != known:
-        raw = raw.replace(f"\r\n{name}: {known}\r\n".encode("latin-1"), f"\r\n{name}: {host}\r\n".encode("latin-1"), 1)
+    raw, line = plain.raw, plain.host
+    if host != plain.head.authority:
+        name = line[: line.index(b":")]
+        raw = raw.replace(b"\r\n" + line, b"\r\n%b: %b\r\n" % (name, host.encode("latin-1")), 1)
     if base_path:
         raw = raw.replace(b" ", b" " + base_path.encode("latin-1"), 1)
     return raw

@@ -40,7 +40,9 @@ from harness.bus.messages import (
 from harness.bus.packing import decode_trial, encode_trial
 from harness.core.canon import Rule, RuleAction
 from harness.core.errors import SetupError
+from harness.core.labels import Control, Design, Role
 from harness.core.limits import BUS_RESULTS_PER_FRAME_MAX
+from harness.core.plain import PlainArm, PlainTrial
 from harness.core.values import Trial
 from harness.counters import Counters
 from harness.evidence.bets import decode_bets
@@ -331,6 +333,11 @@ def test_what_it_failed_with_is_told_to_nobody_where_the_supervisor_is_gone(monk
 
 HELLO = framed(Frame.MESSAGE, ENCODER.encode(Hello(7, ingress=True)))
 TRIAL = framed(Frame.TRIAL, encode_trial(trial(0)))
+ARM = PlainArm(b"GET / HTTP/1.1\r\n\r\n", b"HTTP/1.1 two hundred\r\n\r\n", 24, False, 0, 0, 0, 0)
+PLAIN = PlainTrial(
+    "t0", 0, "GET /", ARM.sent, "h", b"", ARM, None, ARM, Control.NONE, Design.NO_CONTROL, (Role.STABLE, Role.CANDIDATE), "", "", 1, False
+)
+ALIKE = msgspec.structs.replace(PLAIN, head=b"", candidate=None)
 NONSENSE: dict[str, tuple[bytes, int | None]] = {
     "no frame": (b"\xff" * 100, None),
     "a browser": (b"GET / HTTP/1.1\r\nHost: x\r\n\r\n", None),
@@ -343,28 +350,19 @@ NONSENSE: dict[str, tuple[bytes, int | None]] = {
     "one that greets twice": (HELLO + HELLO, 7),
     "one that knows no end": (HELLO + TRIAL + b"\xff" * 100, 7),
     "one whose trials are none": (HELLO + TRIAL + framed(Frame.TRIAL, b"\xc1"), 7),
+    "one whose plain trials are none": (HELLO + TRIAL + framed(Frame.TRIAL, encode_trial(PLAIN)), 7),
+    "one whose plain trials without a difference are none": (HELLO + TRIAL + framed(Frame.TRIAL, encode_trial(ALIKE)), 7),
     "one that sends results": (HELLO + framed(Frame.RESULTS, b"\x90"), 7),
 }
 """What is said, and the stream that is over by it, where it is known which it was."""
 
 
-@pytest.mark.parametrize("name", NONSENSE)
-def test_who_talks_nonsense_is_turned_away_and_nobody_else_notices(name: str) -> None:
-    said, over = NONSENSE[name]
+@pytest.mark.parametrize("name", [name for name, (_, over) in NONSENSE.items() if over is None])
+def test_a_stranger_who_talks_nonsense_is_turned_away_and_nobody_else_notices(name: str) -> None:
     with running() as rig, rig.stream(1) as other, socket.socket(socket.AF_UNIX) as stranger:
         other.trial(trial(0))
         assert [result.stream for result in rig.upward.results(1)] == [1]
-        stranger.connect(str(rig.folder / "own"))
-        with suppress(OSError):  # it is closed before it has said everything
-            stranger.sendall(said)
-        stranger.settimeout(WAIT_S)
-        with suppress(ConnectionError):
-            while stranger.recv(1000):
-                pass
-        if TRIAL in said and over is not None:
-            assert [result.stream for result in rig.upward.results(1)] == [over], "what was compared before is handed on"
-        if over is not None:
-            assert rig.upward.message() == StreamOver(over)
+        talk_to_the_end(rig, stranger, NONSENSE[name][0])
         other.trial(trial(1))
         (result,) = rig.upward.results(1)
         assert (result.stream, decode_bets(result.bets).seq) == (1, 1)
@@ -372,15 +370,46 @@ def test_who_talks_nonsense_is_turned_away_and_nobody_else_notices(name: str) ->
         assert rig.upward.message() == StreamOver(1), "and of nobody else was anything said"
 
 
+@pytest.mark.parametrize("name", [name for name, (_, over) in NONSENSE.items() if over is not None])
+def test_an_ingress_worker_that_talks_nonsense_is_not_left_without_comparison(name: str) -> None:
+    """Nobody connects to the same compare worker twice, so this one ends, and its supervisor starts another."""
+    said, over = NONSENSE[name]
+    with running() as rig, rig.stream(1) as other, socket.socket(socket.AF_UNIX) as ingress:
+        other.trial(trial(0))
+        assert [result.stream for result in rig.upward.results(1)] == [1]
+        talk_to_the_end(rig, ingress, said)
+        if TRIAL in said:
+            assert [result.stream for result in rig.upward.results(1)] == [over], "what was compared before is handed on"
+        assert over is not None
+        assert rig.upward.message() == StreamOver(over)
+        assert rig.ended() == 1
+        assert rig.upward.message() is None, "it did not fail, so it is replaced"
+
+
+def talk_to_the_end(rig: Rig, sock: socket.socket, said: bytes) -> None:
+    """Say this to a compare worker, which ends the connection."""
+    sock.connect(str(rig.folder / "own"))
+    with suppress(OSError):  # it is closed before everything was said
+        sock.sendall(said)
+    sock.settimeout(WAIT_S)
+    with suppress(ConnectionError):
+        while sock.recv(1000):
+            pass
+
+
 @given(said=st.binary(max_size=200), greets=st.booleans())
-def test_no_bytes_at_all_end_it(said: bytes, greets: bool) -> None:
+def test_no_bytes_at_all_end_it_as_failed(said: bytes, greets: bool) -> None:
     with running() as rig, rig.stream(1) as other:
+        other.trial(trial(0))
+        assert [result.stream for result in rig.upward.results(1)] == [1]
         with socket.socket(socket.AF_UNIX) as stranger:
             stranger.connect(str(rig.folder / "own"))
             with suppress(OSError):
                 stranger.sendall(HELLO * greets + said)
-        other.trial(trial(0))
-        assert [result.stream for result in rig.upward.results(1)] == [1]
+        if greets:
+            assert rig.upward.message() == StreamOver(7)
+        other.sock.close()
+        assert rig.upward.message() in {StreamOver(1), None if greets else StreamOver(1)}
 
 
 def test_strangers_who_take_every_descriptor_make_room() -> None:

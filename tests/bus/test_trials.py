@@ -1,12 +1,17 @@
 """Handing trials on: to whom, what is known to be undone, and what is told when a compare worker dies."""
 
 import asyncio
+import random
+import tempfile
 from collections.abc import Callable
+from contextlib import AsyncExitStack
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from harness.bus import trials as module
 from harness.bus.link import Link
@@ -129,6 +134,75 @@ def test_one_that_cannot_be_reached_for_now_is_tried_again(tmp_path: Path, monke
             await rig.bus.settled()
             assert len(tries) == 3
             assert rig.bus.connected == 1
+
+    run(main())
+
+
+def test_a_connection_that_is_over_at_once_is_of_no_use_and_tried_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "CONNECT_AGAIN_SECONDS", 0.01)
+
+    async def main() -> None:
+        loop, tries = asyncio.get_running_loop(), list[Link]()
+        real = loop.create_unix_connection
+
+        async def cut(factory: Callable[[], Link], path: str) -> object:
+            made = await real(factory, path)
+            tries.append(made[1])
+            if len(tries) < 3:
+                assert made[1]._transport is not None
+                made[1]._transport.abort()
+                await made[1]._over.wait()
+            return made
+
+        monkeypatch.setattr(loop, "create_unix_connection", cut)
+        async with Rig() as rig, Comparer(tmp_path, 0) as one:
+            rig.bus.use([one.socket])
+            await rig.bus.settled()
+            assert len(tries) == 3
+            assert rig.told == [Connected(0)]
+            rig.put(3)
+            await until(lambda: len(one.seqs) == 3)
+            one.done(3)
+            await until(lambda: rig.bus.waiting == 0)
+
+    run(main())
+
+
+@settings(max_examples=30)
+@given(steps=st.lists(st.sampled_from(["put", "put", "put", "done", "die", "come"]), max_size=40))
+def test_the_oldest_that_is_not_done_is_known_whoever_comes_and_goes(steps: list[str]) -> None:
+    """In small: how far ahead is asked after every step, and by `has_room` only where it may matter."""
+
+    async def main() -> None:
+        with tempfile.TemporaryDirectory(prefix="sd") as name:
+            made: list[Comparer] = []
+            async with AsyncExitStack() as stack:
+                rig = await stack.enter_async_context(Rig(FairRoom(10**6, 10**9, held_back=0)))
+                rng = random.Random(len(steps))
+                for step in steps:
+                    there = [one for one in made if one.links]
+                    if step == "come":
+                        made.append(await stack.enter_async_context(Comparer(Path(name), len(made))))
+                        rig.bus.use([one.socket for one in made])
+                        await rig.bus.settled()
+                        await until(lambda: bool(made[-1].links))
+                    elif step == "put":
+                        rig.put()
+                    elif there and step == "die":
+                        before = rig.bus.connected
+                        rng.choice(there).die()
+                        await until(lambda: rig.bus.connected == before - 1)  # noqa: B023 - awaited at once
+                    elif step == "done" and (busy := [one for one in rig.bus._comparers if one.undone]):
+                        comparer, waiting = rng.choice(busy), rig.bus.waiting
+                        next(one for one in made if one.number == comparer.number).done(1)
+                        await until(lambda: rig.bus.waiting == waiting - 1)  # noqa: B023 - awaited at once
+                    undone = [seq for one in rig.bus._comparers for seq, _, _ in one.undone]
+                    assert len(undone) == rig.bus.waiting
+                    assert rig.bus._oldest <= min(undone, default=rig.seq), "what is remembered is never too late"
+                    assert rig.bus._ahead() == rig.seq - min(undone, default=rig.seq)
+                    assert rig.bus.has_room("GET /rare", 1) is (rig.bus.connected > 0)
+                lost = [seq for told in rig.told if isinstance(told, Lost) for seq in told.seqs]
+                assert len(lost) == len(set(lost))
 
     run(main())
 

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from harness.core.limits import PLAIN_FIELDS_MAX, PLAIN_HEAD_BYTES_MAX
+from harness.core.limits import PLAIN_HEAD_BYTES_MAX
 from harness.core.plain import PlainAnswer, read_answer, read_request
 from harness.core.values import Body, Request, Response
 from harness.proxy import wire
@@ -89,7 +89,7 @@ def test_a_plain_request_is_what_the_general_reading_finds(data: bytes) -> None:
     headers = wire.forwarded(head.headers, framing=head.framing, length=head.length, host=head.authority)
     assert wire.request_bytes(head.method, head.target, headers) == plain.raw
     assert plain.came == data[: data.index(b"\r\n\r\n") + 4]
-    assert plain.host[0].lower() == "host"
+    assert plain.host.lower() == f"host: {head.authority}\r\n".encode("latin-1").lower()
     for came, fields in ((plain.came, head.headers), (plain.raw, tuple(headers))):
         assert read_request(came, NOTHING, "h") == Request(head.method, head.target, fields, NOTHING, "h")
     moved = wire.forwarded(head.headers, framing=head.framing, length=head.length, host="o:9")
@@ -171,7 +171,7 @@ def request(*lines: str, first: str = "GET / HTTP/1.1", body: str = "") -> bytes
         request("Host: h"),
         request("Host: h", "Connection: Keep-Alive", "Cookie: a=b; c=d"),
         request("host: h", "Content-Length: 3", first="POST /x?y HTTP/1.1", body="abc"),
-        request("A: b", "Host: [::1]:80", "Connection: close", "Proxy-Authorization: x"),
+        request("A: b", "Host: [::1]:80", "Connection: close", "Keep-Alive: 5"),
     ],
 )
 def test_ordinary_requests_are_plain(data: bytes) -> None:
@@ -204,7 +204,6 @@ def test_ordinary_requests_are_plain(data: bytes) -> None:
         request("Host: h", "Content-Length: +3", body="abc"),
         request("Host: h", "Content-Length: 3", "Content-Length: 3", body="abc"),
         request("Host: h", "Content-Length: 3", "Transfer-Encoding: chunked", body="abc"),
-        request("Host: h", *["a: b"] * PLAIN_FIELDS_MAX),
         request("Host: h", "a: " + "b" * PLAIN_HEAD_BYTES_MAX),
         b"\r\n\r\n" + request("Host: h"),
         b"\n" * 8000 + b"\r\n\r\n",
@@ -237,7 +236,7 @@ def test_nothing_is_plain_in_the_middle_of_a_message_or_after_the_last_one() -> 
 
 
 def test_llhttp_has_the_last_word() -> None:
-    data = b"GET / HTTP/1.1\r\nHost: h\r\nA\xe4: b\r\n\r\n"
+    data = b"GET / HTTP/1.1\r\nHost: h\r\nA: b\x01\r\n\r\n"
     assert plain_request(data) is not None
     parser = RequestParser(Told())
     assert parser.plain(data) is None
