@@ -92,21 +92,25 @@ class TrialCounts:
                 self._count_difference(trial.endpoint, difference.aspect, difference.kind, against)
 
     def _observe_arm(self, endpoint: str, arm: Arm) -> None:
-        response = arm.exchange.response
-        code_class = status_class(response.status) if response is not None and arm.exchange.error is None else "error"
+        exchange = arm.exchange
+        response = exchange.response
+        code_class = status_class(response.status) if response is not None and exchange.error is None else "error"
         requests, durations = self.counters.requests, self.counters.durations
-        role = str(arm.role)
+        role = arm.role.value
         key = (endpoint, role, code_class)
-        if key not in requests and len(requests) >= self._series_max:
-            key = (OTHER_ENDPOINT, role, code_class)
-        requests[key] = requests.get(key, 0) + 1
+        count = requests.get(key)
+        if count is None:
+            if len(requests) >= self._series_max:
+                key = (OTHER_ENDPOINT, role, code_class)
+            count = requests.get(key, 0)
+        requests[key] = count + 1
         series = (endpoint, role)
         histogram = durations.get(series)
         if histogram is None:
             if len(durations) >= self._series_max:
                 series = (OTHER_ENDPOINT, role)
             histogram = durations.setdefault(series, _empty_histogram())
-        histogram.observe(max(0.0, arm.exchange.latency_ms) / 1000)
+        histogram.observe(max(0, exchange.ended_ns - exchange.started_ns) / 1e9)
 
     def _count_difference(self, endpoint: str, aspect: Aspect, kind: Kind, against: Role) -> None:
         differences = self.counters.differences

@@ -19,6 +19,7 @@ import msgspec
 from comparators.plan import Plan, build_plan
 from comparators.registry import load_comparators
 from comparators.trial import compare_trial
+from harness.app.memory import collect_rarely
 from harness.app.run_folder import remove_as_orphan
 from harness.app.signals import FOR_THE_SUPERVISOR
 from harness.bus.frames import Frame, FrameSplitter, framed
@@ -50,7 +51,7 @@ COUNTERS_SECONDS: Final = 0.25
 """How often the metrics so far are handed on, where they have changed."""
 ALIVE_SECONDS: Final = 5.0
 """After how long it says that it does not hang, where it has nothing else to say."""
-LINGER_SECONDS: Final = 0.005
+LINGER_SECONDS: Final = 0.015
 """How long results wait for others to go with: each wake-up of supervisor and ingress worker costs more than a result."""
 NOBODY: Final = -1
 """Stands for the stream's number of a connection that has not said it yet."""
@@ -312,14 +313,13 @@ def _failed(upward: socket.socket, failure: Failed) -> int:
 
 def main() -> int:
     """See the module."""
-    import gc  # noqa: PLC0415 - only the process's own
     import time  # noqa: PLC0415 - only the process's own
 
     supervisor = os.getppid()
     for number in (*FOR_THE_SUPERVISOR, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     os.nice(NICE)
-    gc.set_threshold(20_000, 20, 100)
+    collect_rarely()
     run_socket, own_socket, own_number = sys.argv[1:]
     try:
         return compare_until_told(run_socket, own_socket, int(own_number), time.monotonic, supervisor)

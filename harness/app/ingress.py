@@ -2,6 +2,7 @@
 
 from collections.abc import Callable
 from functools import partial
+from typing import Final
 
 import msgspec
 
@@ -78,6 +79,10 @@ def proxy_options(settings: Settings) -> ProxyOptions:
         raise UsageError("a key alone makes no TLS: clients would be served in plain text", where="proxy.tls_key", fix="give tls_cert too")
     assert settings.proxy.listen is not None
     host, port = parse_address(settings.proxy.listen)
+    for role, (address, _) in addresses.items():
+        if _is_at(address, host, port):
+            # Its requests would be answered by stable, and the candidate seem to be exactly like it.
+            raise UsageError(f"{role} is the proxy itself", where=f"targets.{role}", fix="give the URL of the build")
     return ProxyOptions(
         stable=stable,
         stable_host=stable_host,
@@ -95,6 +100,17 @@ def proxy_options(settings: Settings) -> ProxyOptions:
         dispatch=dispatch_options(settings.proxy),
         clients_max=settings.proxy.clients_max,
     )
+
+
+_ANY_HOST: Final = frozenset({"", "0.0.0.0", "::"})
+_THIS_HOST: Final = frozenset({"localhost", "127.0.0.1", "::1"})
+
+
+def _is_at(target: UpstreamAddress, host: str, port: int) -> bool:
+    """Whether a target is what listens on an address, as far as the names say. Port 0 is one that is not known yet."""
+    if target.unix_path or target.port != port or not port:
+        return False
+    return target.host == host or (target.host in _THIS_HOST | _ANY_HOST and host in _THIS_HOST | _ANY_HOST)
 
 
 def dispatch_options(proxy: ProxySettings) -> DispatchOptions:

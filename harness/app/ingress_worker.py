@@ -18,6 +18,7 @@ import msgspec
 
 from harness.app import breakers, parts
 from harness.app.ingress import Surroundings, make_server, proxy_options
+from harness.app.memory import collect_rarely
 from harness.app.run_folder import remove_as_orphan
 from harness.app.signals import FOR_THE_SUPERVISOR
 from harness.bus.frames import Frame
@@ -119,7 +120,7 @@ class IngressWorker:
             rng=parts.rng_for(orders.seed, f"live{self._stream}"),
             ids=parts.CountedIds(f"w{self._stream}t" if self._stream else "t"),
             tally=self._slots.tally,
-            sink=Sink(put=self._bus.put, has_room=self._bus.has_room),
+            sink=Sink(put=self._bus.put, has_room=self._bus.has_room, whole=orders.whole),
             session_key=orders.session_key,
             on_exchange=self._record if orders.record else None,
         )
@@ -181,8 +182,6 @@ class IngressWorker:
 
 def main() -> int:
     """See the module."""
-    import gc  # noqa: PLC0415 - only the process's own
-
     import uvloop  # noqa: PLC0415 - only the process's own
 
     run_socket, slots_file, stream, descriptor = sys.argv[1:]
@@ -192,10 +191,7 @@ def main() -> int:
     async def body() -> int:
         worker = IngressWorker(Slots(Path(slots_file)), int(stream), socket.socket(fileno=int(descriptor)))
         asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, worker.stop, ORPHAN_GRACE_SECONDS)
-        # What is made from here on lives as long as a request; what was made before is never looked at again.
-        gc.collect()
-        gc.freeze()
-        gc.set_threshold(50_000, 20, 100)
+        collect_rarely()
         code = await worker.run(run_socket)
         if worker.orphaned:
             remove_as_orphan(run_socket, supervisor)

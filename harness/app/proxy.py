@@ -129,16 +129,16 @@ class LiveRun:
     def _orders(self) -> FleetOrders:
         """What the workers need to know of this run."""
         context, settings = self._context, self._settings
+        everything = Keep(settings.store.keep) is Keep.ALL
         return FleetOrders(
             ingress=IngressOrders(
                 settings=ENCODER.encode(settings),
                 session_key=secrets.token_bytes(32),
                 seed=context.identity.seed,
                 record=self._recorder is not None,
+                whole=everything,
             ),
-            compare=CompareOrders(
-                rules=ENCODER.encode(settings.rules), secret=context.secret, forward_all=Keep(settings.store.keep) is Keep.ALL
-            ),
+            compare=CompareOrders(rules=ENCODER.encode(settings.rules), secret=context.secret, forward_all=everything),
             compare_workers=settings.proxy.compare_workers,
         )
 

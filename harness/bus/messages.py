@@ -36,6 +36,8 @@ class IngressOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
     session_key: bytes
     seed: int
     record: bool
+    whole: bool = False
+    """Whether answers that are all alike are handed on with their body too."""
 
 
 class Comparers(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -148,12 +148,14 @@ def proxy(context: click.Context) -> int:
     for early in (signal.SIGHUP, signal.SIGUSR1):
         signal.signal(early, signal.SIG_IGN)
     loaded = options.load_with(context, _NEEDED_FOR_PROXY)
+    from harness.app.memory import collect_rarely  # noqa: PLC0415
     from harness.app.proxy import run_proxy  # noqa: PLC0415
     from harness.cli import loop  # noqa: PLC0415
 
     def read_again() -> "Loaded":
         return options.load_with(context, _NEEDED_FOR_PROXY)
 
+    collect_rarely()
     return loop.run(run_proxy(loaded, context.ensure_object(Session).terminal, read_again))
 
 

@@ -51,6 +51,8 @@ CHUNK_OVERHEAD_BYTES_PER_BYTE_MAX: Final = 16
 """Chunk framing (sizes, extensions) for each byte of body, on top of one head's worth."""
 PLAIN_HEAD_BYTES_MAX: Final = 8 * 1024
 """A longer head is read field by field."""
+PLAIN_HEADS_MAX: Final = 512
+"""Heads of a target's answers that are remembered."""
 LINGER_BYTES_MAX: Final = 1024 * 1024
 """What is read and thrown away after a request was answered before its end."""
 WARM_UP_REQUESTS: Final = 200
@@ -103,7 +105,7 @@ BUS_BYTES_MAX: Final = 128 * 1024 * 1024
 """Body bytes of the same."""
 BUS_BURST_BYTES_MAX: Final = 128 * 1024
 """What may wait on a link for more to be sent with it."""
-BUS_RESULTS_PER_FRAME_MAX: Final = 64
+BUS_RESULTS_PER_FRAME_MAX: Final = 256
 """Results that a compare worker hands on at once."""
 BUS_RESULTS_BYTES_MAX: Final = 1024 * 1024
 """Size at which results are handed on, however few they are."""
@@ -129,7 +131,7 @@ OPERATIONS_PER_BATCH_MAX: Final = 8
 ENDPOINT_CACHE_MAX: Final = 4096
 """Paths whose template is remembered."""
 ENDPOINT_CACHE_CHARS_MAX: Final = 512
-"""Length of a path or target beyond which what is said of it is not remembered."""
+"""Length of a path or target, with its host where that counts, beyond which what is said of it is not remembered."""
 NAMES_CACHE_MAX: Final = 4096
 """Requests without a body whose endpoint and entity are remembered."""
 

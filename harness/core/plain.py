@@ -74,7 +74,7 @@ class PlainArm(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """The whole answer; only its head where the body is stable's, byte for byte; nothing where all of it is."""
     head_bytes: int
     same_body: bool
-    """The body is stable's."""
+    """The body is stable's, and left out; of stable itself: left out, as all arms answered alike and nobody asks for it."""
     intended_ns: int
     started_ns: int
     first_byte_ns: int
@@ -113,13 +113,14 @@ AnyExchange = Exchange | PlainExchange
 AnyTrial = Trial | PlainTrial
 
 
-def stables_arm(exchange: PlainExchange) -> PlainArm:
-    """Stable's part in a trial."""
+def stables_arm(exchange: PlainExchange, *, body: bool = True) -> PlainArm:
+    """Stable's part in a trial; without the body, for who asks nothing of it, its answer is the head."""
+    answer = exchange.answer
     return PlainArm(
         exchange.sent,
-        exchange.answer.data,
-        exchange.answer.head_bytes,
-        False,
+        answer.data if body else answer.data[: answer.head_bytes],
+        answer.head_bytes,
+        not body,
         exchange.started_ns,
         exchange.started_ns,
         exchange.first_byte_ns,

@@ -9,6 +9,7 @@ from harness.core.limits import STREAM_BUFFER_BYTES_MAX
 from harness.core.plain import PlainAnswer
 from harness.proxy.outbox import Outbox
 from harness.proxy.parsing import AnswerParser, AnswerReceiver
+from harness.proxy.plain import KnownHeads
 from harness.proxy.wire import BrokenAnswer
 
 READ_BYTES_PER_TURN: Final = 64 * 1024
@@ -43,12 +44,21 @@ class ConnectionUser(AnswerReceiver, Protocol):
 class UpstreamConnection(asyncio.Protocol):
     """A keep-alive connection that carries one exchange after another."""
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, lost: Callable[["UpstreamConnection"], None], outbox: Outbox | None = None) -> None:
-        """`lost` is told when the socket is closed. What is written leaves with the rest of `outbox`, at once without one."""
+    def __init__(
+        self,
+        loop: asyncio.AbstractEventLoop,
+        lost: Callable[["UpstreamConnection"], None],
+        outbox: Outbox | None = None,
+        known: KnownHeads | None = None,
+    ) -> None:
+        """`lost` is told when the socket is closed. What is written leaves with the rest of `outbox`, at once without one.
+
+        `known`: see AnswerParser.
+        """
         self._lost = lost
         self._outbox = outbox
         self._transport: asyncio.Transport | None = None
-        self._parser = AnswerParser()
+        self._parser = AnswerParser(known)
         self._loop = loop
         self._user: ConnectionUser | None = None
         self._full = False

@@ -140,7 +140,7 @@ class Names:
         if names is None:
             names = self._naming.endpoint_of(request), self._naming.entity_of(request)
             # What is beyond the bound on endpoints is asked again, since it is counted.
-            if names[0] != OTHER_ENDPOINT and len(request.target) <= ENDPOINT_CACHE_CHARS_MAX:
+            if names[0] != OTHER_ENDPOINT and len(request.target) + len(request.host) <= ENDPOINT_CACHE_CHARS_MAX:
                 if len(self._known) >= NAMES_CACHE_MAX:
                     self._known.clear()
                 self._known[key] = names
@@ -156,6 +156,8 @@ class Sink(msgspec.Struct, frozen=True, kw_only=True):
 
     put: Callable[[AnyTrial], None]
     has_room: Callable[[str, int], bool]
+    whole: bool = True
+    """Whether the body is wanted of answers that are all plain and alike."""
 
 
 class Dispatcher:
@@ -377,7 +379,7 @@ class Dispatcher:
     def _finish(self, shadow: "ShadowTrial") -> None:
         self._leave(shadow)
         try:
-            self._sink.put(shadow.trial(self._seq, self._control, self._design))
+            self._sink.put(shadow.trial(self._seq, self._control, self._design, whole=self._sink.whole))
         except Exception as error:  # noqa: BLE001 - a broken consumer must not reach the sockets' callbacks
             self._faults.add("the comparison queue", error)
             self._tally.shed(ShedReason.FAULT)

@@ -14,7 +14,7 @@ from harness.core.limits import CHUNK_OVERHEAD_BYTES_PER_BYTE_MAX, HEAD_BYTES_MA
 from harness.core.plain import PlainAnswer
 from harness.core.values import Headers
 from harness.proxy import wire
-from harness.proxy.plain import PlainRequest, plain_answer, plain_request
+from harness.proxy.plain import KnownHeads, PlainRequest, plain_answer, plain_request
 from harness.proxy.wire import AnswerHead, BrokenAnswer, Framing, Refused, RequestHead
 
 _FIELD_OVERHEAD_BYTES = 4
@@ -284,8 +284,10 @@ def _refusal(error: httptools.HttpParserError) -> Refused:
 class AnswerParser(_Fields):
     """Answers on one connection to a target, one exchange at a time. `feed` raises BrokenAnswer."""
 
-    def __init__(self) -> None:
+    def __init__(self, known: KnownHeads | None = None) -> None:
+        """`known` is shared by all connections to a target."""
         super().__init__()
+        self._known = known or KnownHeads()
         self._parser = httptools.HttpResponseParser(self)
         self._receiver: AnswerReceiver | None = None
         self._method = ""
@@ -319,9 +321,12 @@ class AnswerParser(_Fields):
             return None
         found, self._like = self._like, None
         if found is None or found.data != data:
+            found = self._known.find(data)
+        if found is None:
             found = plain_answer(data)
             if found is None or not self._judge.accepts(data):
                 return None
+            self._known.add(found)
         self._receiver = None
         self._complete = True
         self.reusable = self.reusable and found.keep_alive

@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from harness.core.limits import CAPTURE_BODY_BYTES_MAX, PLAIN_HEAD_BYTES_MAX, REQUEST_BODY_BYTES_MAX
+from harness.core.limits import CAPTURE_BODY_BYTES_MAX, PLAIN_HEAD_BYTES_MAX, PLAIN_HEADS_MAX, REQUEST_BODY_BYTES_MAX
 from harness.core.plain import PlainAnswer, read_answer, without
 from harness.core.values import Headers
 from harness.proxy.wire import GUARD_HEADER, AnswerHead, Framing, RequestHead
@@ -102,6 +102,30 @@ def plain_answer(data: bytes) -> PlainAnswer | None:
     if said_length is None or int(said_length) != len(data) - end or len(data) - end > CAPTURE_BODY_BYTES_MAX:
         return None
     return PlainAnswer(data, end, said is None or said.lower() != b"close", _hops(found))
+
+
+class KnownHeads:
+    """Heads of plain answers that llhttp has accepted: one that comes again, as many do within a second, is not judged again.
+
+    What llhttp says of a whole message depends on its head and the length of its body alone. Memory is bounded.
+    """
+
+    def __init__(self) -> None:
+        self._known: dict[bytes, tuple[int, bool, tuple[tuple[int, int], ...]]] = {}
+
+    def find(self, data: bytes) -> PlainAnswer | None:
+        """The plain answer that `data` is, if its head is known."""
+        end = data.find(b"\r\n\r\n") + 4
+        known = self._known.get(data[:end])
+        if known is None or known[0] != len(data) - end:
+            return None
+        return PlainAnswer(data, end, known[1], known[2])
+
+    def add(self, answer: PlainAnswer) -> None:
+        """It was accepted."""
+        if len(self._known) >= PLAIN_HEADS_MAX:
+            self._known.clear()
+        self._known[answer.data[: answer.head_bytes]] = answer.body_bytes, answer.keep_alive, answer.hops
 
 
 def _hops(found: re.Match[bytes]) -> tuple[tuple[int, int], ...]:

@@ -113,9 +113,9 @@ class ShadowTrial:
             if lane.breaker is not None and lane.role not in self.answers:
                 lane.breaker.give_up(ticket)
 
-    def trial(self, seq: int, control: Control, design: Design) -> AnyTrial:
-        """The whole of it, once every arm has answered."""
-        return self._plain_trial(seq, control, design) or Trial(
+    def trial(self, seq: int, control: Control, design: Design, *, whole: bool = True) -> AnyTrial:
+        """All of it, once every arm has answered; unless `whole`, without the answer's body where all are plain and alike."""
+        return self._plain_trial(seq, control, design, whole=whole) or Trial(
             id=self._id,
             seq=seq,
             endpoint=self._endpoint,
@@ -139,7 +139,7 @@ class ShadowTrial:
     def _arm(self, role: Role, exchange: AnyExchange, intended_ns: int) -> Arm:
         return Arm(role=role, exchange=opened_exchange(exchange, self._request), intended_ns=intended_ns)
 
-    def _plain_trial(self, seq: int, control: Control, design: Design) -> PlainTrial | None:
+    def _plain_trial(self, seq: int, control: Control, design: Design, *, whole: bool) -> PlainTrial | None:
         """The same where every arm's exchange was plain."""
         plain, stable = self._plain, self._stable
         if plain is None or not isinstance(stable, PlainExchange):
@@ -148,7 +148,8 @@ class ShadowTrial:
         for role, (exchange, intended_ns) in self.answers.items():
             if not isinstance(exchange, PlainExchange):
                 return None
-            arms[role] = arm_beside(stable, exchange, intended_ns)
+            arms[role] = arm = arm_beside(stable, exchange, intended_ns)
+            whole = whole or bool(arm.answer)
         return PlainTrial(
             self._id,
             seq,
@@ -156,7 +157,7 @@ class ShadowTrial:
             plain.came,
             self._request.host,
             plain.body,
-            stables_arm(stable),
+            stables_arm(stable, body=whole),
             arms.get(Role.SECONDARY),
             arms.get(Role.CANDIDATE),
             control,

@@ -22,7 +22,7 @@ from harness.proxy.call import AnswerReader, Call, CallsUnderWay
 from harness.proxy.capture import BodyCapture, Budget
 from harness.proxy.connection import UpstreamConnection
 from harness.proxy.outbox import Outbox
-from harness.proxy.plain import PlainRequest, field_lines, readdressed
+from harness.proxy.plain import KnownHeads, PlainRequest, field_lines, readdressed
 from harness.proxy.wire import AnswerHead, Framing
 
 IDLE_SECONDS_MAX = 15.0
@@ -67,6 +67,7 @@ class UpstreamPool:
         self._tls = tls_context(target)
         self._unsent: list[Call] = []
         self.outbox = Outbox()
+        self._known = KnownHeads()
         self._closed = False
 
     @property
@@ -129,7 +130,7 @@ class UpstreamPool:
         `extra` headers are put at the end. Interim answers are skipped, an Expect header is not sent.
         `plain` is the same request as it was read from a client, where it was plain: checked then, and all but written.
         `like` is what another target answered: the same bytes need not be read twice.
-        An answer whose body is longer than `answer_bytes_max` is given up, as TOO_LARGE.
+        An answer whose body goes on beyond `answer_bytes_max` is given up, as TOO_LARGE; one that came whole at once is taken.
         """
         if plain is None:
             wire.checked_request(request.method, request.target, request.headers)
@@ -239,7 +240,7 @@ class UpstreamPool:
 
     async def _open(self, call: Call) -> None:
         def protocol() -> UpstreamConnection:
-            return UpstreamConnection(self.loop, self._lost, self.outbox)
+            return UpstreamConnection(self.loop, self._lost, self.outbox, self._known)
 
         target = self._target
         server_name = (target.server_name or target.host) if self._tls is not None else None

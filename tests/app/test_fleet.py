@@ -424,6 +424,30 @@ def test_a_stranger_at_a_compare_worker_is_turned_away() -> None:
     asyncio.run(main())
 
 
+def test_a_compare_worker_that_an_ingress_worker_told_nonsense_is_replaced_and_nobody_is_left_without() -> None:
+    async def main() -> None:
+        async with rig() as r:
+            await r.start()
+            await r.ask(3)
+            await until(lambda: r.tally.totals().compared == 3)
+            victim = r.pid("compare 0")
+            reader, writer = await asyncio.open_unix_connection(r.fleet._folder.compare_socket(0))
+            writer.write(framed(Frame.MESSAGE, ENCODER.encode(Hello(7, ingress=True))) + b"\xff" * 50)
+            with suppress(ConnectionError):
+                assert await reader.read() == b""
+            writer.close()
+            await r.replaced("compare 0", victim)
+            while r.tally.totals().compared < 6:
+                await r.ask(1)
+                await asyncio.sleep(0.05)
+            await r.end()
+            r.results.check()
+            assert "a process that compares ended" in r.notices[0]
+            assert not set(r.settle()) - {"queue_full", "worker_lost"}, "while there was none"
+
+    asyncio.run(main())
+
+
 def test_comparison_that_hangs_does_not_keep_the_run_from_ending() -> None:
     async def main() -> None:
         async with rig() as r:

@@ -57,6 +57,32 @@ def test_who_is_there_is_mirrored_to(roles: tuple[Role, ...]) -> None:
     assert options.control is (Control.SECONDARY if Role.SECONDARY in roles else Control.NONE)
 
 
+@pytest.mark.parametrize(
+    ("listen", "url", "itself"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080", True),
+        ("127.0.0.1:8080", "http://localhost:8080", True),
+        ("0.0.0.0:8080", "http://[::1]:8080", True),
+        ("10.0.0.5:8080", "http://10.0.0.5:8080", True),
+        ("127.0.0.1:8080", "http://127.0.0.1:8081", False),
+        ("127.0.0.1:8080", "http://build.example:8080", False),
+        ("127.0.0.1:0", "http://127.0.0.1:8080", False),
+        ("127.0.0.1:8080", "unix:/run/build.sock", False),
+    ],
+)
+def test_a_target_that_is_the_proxy_itself_is_refused(listen: str, url: str, itself: bool) -> None:
+    chosen = Settings(
+        targets=TargetsSettings(stable=TargetSettings(url="http://127.0.0.1:9"), candidate=TargetSettings(url=url)),
+        proxy=ProxySettings(listen=listen),
+    )
+    if itself:
+        with pytest.raises(UsageError, match="candidate is the proxy itself") as caught:
+            proxy_options(chosen)
+        assert caught.value.where == "targets.candidate"
+    else:
+        proxy_options(chosen)
+
+
 def test_every_key_arrives() -> None:
     options = proxy_options(
         made(allow_writes=True, shadow_timeout_s=3.0, tls_cert="a.pem", tls_key="b.pem", via=True, forwarded_for=True, workers=2)

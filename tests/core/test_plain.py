@@ -1,5 +1,6 @@
 """Plain trials: read by their fields they are what was sent and answered, and an outline says the same of them."""
 
+import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -99,6 +100,11 @@ def test_what_is_alike_has_no_difference_and_its_outline_says_all_that_is_counte
     comparison = Comparison(trial=plain.id, seq=plain.seq)
     assert compare_trial(whole, PLAN) == comparison
     assert bets_of(outlined(plain), comparison, b"secret") == bets_of(whole, comparison, b"secret")
+    stable = plain.stable
+    without_body = msgspec.structs.replace(
+        plain, stable=msgspec.structs.replace(stable, answer=stable.answer[: stable.head_bytes], same_body=True)
+    )
+    assert outlined(without_body) == outlined(plain)
     counts = TrialCounts(), TrialCounts()
     for count, trial in zip(counts, (outlined(plain), whole), strict=True):
         count.observe_trial(trial, comparison)

@@ -499,6 +499,7 @@ def test_names_are_remembered_where_that_changes_nothing() -> None:
     names = Names(Naming(endpoint_of=endpoint_of, entity_of=lambda request: request.target, ids=CountingIds()))
     once = [Request("GET", "/a"), Request("HEAD", "/a"), Request("GET", "/a", host="h")]
     always = [Request("POST", "/a", body=body_of(b"x")), Request("GET", "/other"), Request("GET", "/" + "a" * ENDPOINT_CACHE_CHARS_MAX)]
+    always.append(Request("GET", "/a", host="h" * ENDPOINT_CACHE_CHARS_MAX))
     for request in (*once, *always):
         assert names.of(request) == names.of(request) == (endpoint_of(request), request.target)
         assert asked.count(request) == (2 if request in once else 3)

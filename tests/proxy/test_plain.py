@@ -4,13 +4,13 @@ import pytest
 from hypothesis import event, given, settings
 from hypothesis import strategies as st
 
-from harness.core.limits import PLAIN_HEAD_BYTES_MAX
+from harness.core.limits import PLAIN_HEAD_BYTES_MAX, PLAIN_HEADS_MAX
 from harness.core.plain import PlainAnswer, read_answer, read_request
 from harness.core.values import Body, Request, Response
 from harness.proxy import wire
 from harness.proxy.capture import NOTHING
 from harness.proxy.parsing import AnswerParser, RequestParser
-from harness.proxy.plain import PlainRequest, closing, field_lines, plain_answer, plain_request, read_head, readdressed
+from harness.proxy.plain import KnownHeads, PlainRequest, closing, field_lines, plain_answer, plain_request, read_head, readdressed
 from harness.proxy.wire import AnswerHead, BrokenAnswer, Framing, Refused, RequestHead
 from tests.proxy.test_parsing import Told
 
@@ -118,6 +118,29 @@ def test_a_plain_answer_is_what_the_general_reading_finds(data: bytes) -> None:
     assert closing(plain) == wire.answer_bytes(head.status, head.reason, [*headers, ("Connection", "close")]) + body
 
 
+@given(st.lists(ANSWERS, min_size=2, max_size=5), st.lists(BODIES, min_size=2, max_size=5))
+def test_heads_that_are_known_change_nothing(pieces: list[bytes], bodies: list[str]) -> None:
+    known = KnownHeads()
+    heads = [piece.partition(b"\r\n\r\n")[0] + b"\r\n\r\n" for piece in pieces]
+    for data in [*pieces, *(head + body.encode("latin-1") for head in heads for body in bodies), *pieces]:
+        parser, other = AnswerParser(), AnswerParser(known)
+        parser.expect("GET", Told())
+        other.expect("GET", Told())
+        assert other.plain(data) == parser.plain(data)
+        assert other.reusable is parser.reusable
+
+
+def test_few_heads_are_known() -> None:
+    known = KnownHeads()
+    for number in range(PLAIN_HEADS_MAX + 10):
+        answer = plain_answer(b"HTTP/1.1 200 OK\r\nContent-Length: 1\r\nA: %d\r\n\r\nx" % number)
+        assert answer is not None
+        known.add(answer)
+        assert known.find(answer.data) == answer
+        assert known.find(answer.data + b"x") is None
+    assert len(known._known) <= PLAIN_HEADS_MAX
+
+
 @given(st.lists(REQUESTS, min_size=2, max_size=3))
 def test_a_parser_reads_on_after_a_plain_request_as_after_any(pieces: list[bytes]) -> None:
     def told_by(*, plain: bool) -> list[object]:
@@ -211,6 +234,79 @@ def test_ordinary_requests_are_plain(data: bytes) -> None:
 )
 def test_what_needs_a_second_look_is_not_plain(data: bytes) -> None:
     assert RequestParser(Told()).plain(data) is None
+
+
+SERVERS = {
+    "Node": ("OK", ["Content-Type: text/plain", "Content-Length: 2", "Date: now", "Connection: keep-alive", "Keep-Alive: timeout=5"]),
+    "Node, the last one": ("OK", ["Content-Type: text/plain", "Content-Length: 2", "Date: now", "Connection: close"]),
+    "nginx": ("OK", ["Server: nginx/1.27.2", "Date: now", "Content-Type: text/html", "Content-Length: 2", "Connection: keep-alive"]),
+    "nginx, with the time said": ("OK", ["Server: nginx", "Content-Length: 2", "Connection: keep-alive", "Keep-Alive: timeout=65"]),
+    "Apache": ("OK", ["Server: Apache/2.4", "Content-Length: 2", "Keep-Alive: timeout=5, max=100", "Connection: Keep-Alive", "Vary: *"]),
+    "Apache, the last one": ("Not Found", ["Server: Apache", "Content-Length: 2", "Connection: close", "Content-Type: text/html"]),
+    "gunicorn": ("OK", ["Server: gunicorn", "Date: now", "Connection: keep-alive", "Content-Type: text/html", "Content-Length: 2"]),
+    "gunicorn, the last one": ("OK", ["Server: gunicorn", "Date: now", "Connection: close", "Content-Length: 2"]),
+    "uvicorn": ("OK", ["date: now", "server: uvicorn", "content-length: 2", "content-type: application/json"]),
+    "uvicorn, the last one": ("OK", ["date: now", "server: uvicorn", "content-length: 2", "connection: close"]),
+    "Go": ("Internal Server Error", ["Content-Type: text/plain; charset=utf-8", "X-Content-Type-Options: nosniff", "Content-Length: 2"]),
+    "Go, the last one": ("OK", ["Content-Length: 2", "Connection: close"]),
+    "Tomcat": (
+        "",
+        ["Content-Type: application/json", "Content-Length: 2", "Date: now", "Keep-Alive: timeout=60", "Connection: keep-alive"],
+    ),
+    "Tomcat, the last one": ("", ["Content-Type: application/json", "Content-Length: 2", "Date: now", "Connection: close"]),
+    "Envoy": (
+        "OK",
+        ["content-length: 2", "x-envoy-upstream-service-time: 3", "server: envoy", "transaction: x", "user: y", "pragma: no-cache"],
+    ),
+}
+"""Reason and fields as these servers write them. The last one on a connection says `close`."""
+
+
+@pytest.mark.parametrize("name", SERVERS)
+def test_what_common_servers_answer_is_plain(name: str) -> None:
+    reason, fields = SERVERS[name]
+    parser = AnswerParser()
+    parser.expect("GET", Told())
+    plain = parser.plain(request(*fields, first=f"HTTP/1.1 200 {reason}", body="ok"))
+    assert plain is not None
+    assert plain.keep_alive is parser.reusable is ("last" not in name)
+    gone = ("connection", "keep-alive")
+    on = [field for field in fields if field.partition(":")[0].lower() not in gone]
+    assert plain.raw() == request(*on, first=f"HTTP/1.1 200 {reason}", body="ok")
+
+
+@pytest.mark.parametrize(
+    ("lines", "keep_alive"),
+    [
+        (["Host: h", "User-Agent: curl/8.5.0", "Accept: */*"], True),
+        (["Host: h", "Connection: keep-alive", "Cache-Control: max-age=0", "Upgrade-Insecure-Requests: 1", "TE-X: y"], True),
+        (["host: h", "connection: keep-alive", "accept: */*", "user-agent: node", "keep-alive: timeout=5"], True),
+        (["Host: h", "User-Agent: Go-http-client/1.1", "Accept-Encoding: gzip"], True),
+        (["User-Agent: Java/21", "Host: h", "Accept: */*; q=.2", "Connection: keep-alive"], True),
+        (["Host: h", "Connection: Keep-Alive", "Accept-Encoding: gzip", "User-Agent: okhttp/4.12.0"], True),
+        (["X-Forwarded-For: 192.0.2.1", "X-Real-IP: 192.0.2.1", "Host: h", "Connection: close", "X-Shadow: 1"], False),
+    ],
+    ids=["curl", "browser", "Node", "Go", "Java", "OkHttp", "nginx"],
+)
+def test_what_common_clients_ask_is_plain(lines: list[str], keep_alive: bool) -> None:
+    plain = RequestParser(Told()).plain(request(*lines))
+    assert plain is not None
+    assert plain.head.keep_alive is keep_alive
+
+
+def test_an_answer_like_another_ends_its_connection_too_and_is_not_held_by_it() -> None:
+    data = b"HTTP/1.1 200 OK\r\nContent-Length: 0\r\nConnection: close\r\n\r\n"
+    like = plain_answer(data)
+    assert like is not None
+    parser = AnswerParser()
+    parser.expect("GET", Told(), like)
+    assert parser.plain(data) is like
+    assert not parser.reusable
+    assert parser._like is None, "an idle connection would hold it"
+    other = AnswerParser()
+    other.expect("GET", Told(), like)
+    assert other.plain(data.replace(b"close", b"chunk")) is None
+    assert other._like is None
 
 
 @pytest.mark.parametrize("status", ["100 Continue", "103 Hints", "204 No", "304 Not", "600 What", "200", "200 O\tK", "200 \x01"])

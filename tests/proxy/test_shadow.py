@@ -95,6 +95,21 @@ def test_it_is_the_same_trial_whatever_was_plain(
     assert (whole.control, whole.design) == (Control.SECONDARY, Design.TWO_ARM)
 
 
+@pytest.mark.parametrize(("whole", "body"), [(True, b"{}"), (False, b"{}"), (True, b"[]"), (False, b"[]")])
+def test_a_body_that_nobody_asks_for_is_left_out_where_all_are_alike(whole: bool, body: bytes) -> None:
+    pools = [Pool(), Pool()]
+    shadow = shadow_trial(plain_request(RAW), plain(10), lambda _: None)
+    for role, pool, answer in zip((Role.SECONDARY, Role.CANDIDATE), pools, (b"{}", body), strict=True):
+        shadow.send(lane(role, pool), 0)
+        pool.done(plain(20, answer))
+    trial = shadow.trial(0, Control.SECONDARY, Design.TWO_ARM, whole=whole)
+    assert isinstance(trial, PlainTrial)
+    assert trial.alike is (body == b"{}")
+    left_out = trial.alike and not whole
+    assert trial.stable.same_body is left_out
+    assert trial.stable.answer.endswith(b"\r\n\r\n" if left_out else b"{}")
+
+
 def test_an_arm_that_failed_is_part_of_the_trial() -> None:
     pools = [Pool(), Pool()]
     shadow = shadow_trial(plain_request(RAW), plain(10), lambda _: None)

@@ -115,18 +115,18 @@ def test_an_answer_that_comes_with_the_end_of_a_client_over_tls_reaches_it(files
                 try:
                     step()
                 except ssl.SSLWantReadError:
-                    await own.sock_sendall(client, out.read())
-                    came.write(await own.sock_recv(client, 65536))
+                    await own.sock_sendall(sock, out.read())
+                    came.write(await own.sock_recv(sock, 65536))
                 else:
-                    await own.sock_sendall(client, out.read())
+                    await own.sock_sendall(sock, out.read())
                     return
 
-        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as client:
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.socket() as sock:
             listener.setblocking(False)
-            client.setblocking(False)
+            sock.setblocking(False)
             address = parse_address(f"http://127.0.0.1:{listener.getsockname()[1]}")
             async with rig(stable_at=lambda _: address, mirror=False, **files.options) as r:
-                await own.sock_connect(client, ("127.0.0.1", r.proxy.port))
+                await own.sock_connect(sock, ("127.0.0.1", r.proxy.port))
                 await says(tls.do_handshake)
                 await says(lambda: tls.write(get("/")))
                 stable, _ = await own.sock_accept(listener)
@@ -135,9 +135,9 @@ def test_an_answer_that_comes_with_the_end_of_a_client_over_tls_reaches_it(files
                     with pytest.raises(ssl.SSLWantReadError):
                         tls.unwrap()
                     stable.send(ok())
-                    client.send(out.read())
-                    client.shutdown(socket.SHUT_WR)
-                    while data := await own.sock_recv(client, 65536):
+                    sock.send(out.read())
+                    sock.shutdown(socket.SHUT_WR)
+                    while data := await own.sock_recv(sock, 65536):
                         came.write(data)
                     assert tls.read() == ok()
 
