@@ -16,6 +16,7 @@ from harness.core.values import Headers
 from harness.proxy.wire import GUARD_HEADER, AnswerHead, Framing, RequestHead
 
 _FIELD: Final = re.compile(r"\n([^:]++): ([^\r]++)\r")
+"""A field, in a head that was found to be of such ones only."""
 _VALUE: Final = rb"[!-~\x80-\xff][^\r\n]*+(?<![ \t])\r\n"
 """White space around a value is not part of it."""
 _ANY_FIELD: Final = rb"[!#-'*+\-.0-9A-Z^-z|~]++: " + _VALUE
