@@ -45,7 +45,7 @@ from harness.core.values import Comparison
 from harness.counters import TrialCounts
 from harness.evidence.bets import bets_of, encode_bets
 
-NICE: Final = 5
+NICE: Final = 10
 """How much less of the processor it may claim than those whom a client waits for."""
 COUNTERS_SECONDS: Final = 0.25
 """How often the metrics so far are handed on, where they have changed."""
