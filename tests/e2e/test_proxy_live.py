@@ -80,9 +80,17 @@ def test_a_proxy_with_gate_ends_with_the_verdicts_code_when_its_time_is_up(tmp_p
 
 
 def test_a_port_that_is_taken_is_an_environment_error(tmp_path: Path) -> None:
-    with build("stable", "a") as (stable, _):
+    with build("stable", "a") as (stable, _), build("candidate", "b") as (taken, _):
         ran = shadowdiff(
-            "proxy", "--listen", f"127.0.0.1:{stable}", "--stable", f"http://127.0.0.1:{stable}", "--admin", "", out=tmp_path / "run"
+            "proxy", "--listen", f"127.0.0.1:{taken}", "--stable", f"http://127.0.0.1:{stable}", "--admin", "", out=tmp_path / "run"
         )
     assert ran.code == 4, ran.explain()
     assert "Traceback" not in ran.stderr
+
+
+def test_a_target_that_is_the_proxy_itself_is_refused(tmp_path: Path) -> None:
+    with build("stable", "a") as (stable, _):
+        to = ("--stable", f"http://127.0.0.1:{stable}", "--candidate", "http://localhost:18080")
+        ran = shadowdiff("proxy", "--listen", "127.0.0.1:18080", *to, "--admin", "", out=tmp_path / "run")
+    assert ran.code == 2, ran.explain()
+    assert "targets.candidate: candidate is the proxy itself" in ran.stderr
