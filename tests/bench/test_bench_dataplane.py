@@ -46,5 +46,9 @@ def test_every_way_answers_and_mirrors_what_it_says(monkeypatch: pytest.MonkeyPa
         assert one.load.bad == one.load.broken == 0
         assert one.cpu_micros() > 0
         expected = 0 if name.endswith("unmirrored") else one.forwarded
-        # The bare relay cuts what is under way when its client goes.
-        assert abs(one.mirrored - expected) <= (2 if name.startswith(bench_dataplane.BARE) else 0), name
+        if name.startswith(bench_dataplane.BARE):
+            # It sends copies on without waiting for answers, and cuts what is under way when its client goes: nobody knows how many.
+            assert (expected > 0) is (one.mirrored > 0), name
+            assert one.mirrored <= expected, name
+        else:
+            assert one.mirrored == expected, name
