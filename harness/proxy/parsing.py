@@ -415,7 +415,7 @@ class AnswerParser(_Fields):
             self._complete = True
 
     def on_body(self, data: bytes) -> None:
-        if self._complete or self._receiver is None:
+        if self._complete or self._receiver is None or self._head is None:  # an interim answer has none, whatever its fields say
             raise self._break("a body where none may be")
         self._body_bytes += len(data)
         self._receiver.answer_body(data)

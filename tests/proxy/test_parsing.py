@@ -186,3 +186,15 @@ def test_a_request_behind_a_large_body_in_one_read_may_come_in_pieces(pieces: tu
     for piece in pieces[1:]:
         parser.feed(piece)
     assert told.events.count(("end", ())) == 2
+
+
+@pytest.mark.parametrize("fields", ["Content-Length: 5", "Transfer-Encoding: chunked"])
+@pytest.mark.parametrize("status", [100, 103, 199])
+def test_an_interim_answer_has_no_body_whatever_it_says(status: int, fields: str) -> None:
+    """What follows would reach the client before any head (RFC 9110 8.6, 9112 6.3)."""
+    told, parser = Told(), AnswerParser()
+    parser.expect("GET", told)
+    with pytest.raises(BrokenAnswer):
+        parser.feed(f"HTTP/1.1 {status} OK\r\n{fields}\r\n\r\n5\r\nhello\r\n0\r\n\r\n".encode("latin-1"))
+    assert [event for event in told.events if isinstance(event, bytes)] == []
+    assert not parser.reusable
