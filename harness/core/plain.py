@@ -164,9 +164,11 @@ def opened_exchange(exchange: AnyExchange, request: Request) -> Exchange:
 
 
 def opened(trial: AnyTrial) -> Trial:
-    """The trial by its fields. Raises ValueError for bytes that are no messages."""
+    """The trial by its fields. Raises ValueError for bytes that are no messages, and where stable's body was left out."""
     if isinstance(trial, Trial):
         return trial
+    if trial.stable.same_body:
+        raise ValueError("the body of stable's answer was left out")
     request = read_request(trial.head, body_of(trial.body), trial.host)
     stable = read_answer(trial.stable.answer, trial.stable.head_bytes)
 

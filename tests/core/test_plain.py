@@ -1,6 +1,7 @@
 """Plain trials: read by their fields they are what was sent and answered, and an outline says the same of them."""
 
 import msgspec
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -105,6 +106,8 @@ def test_what_is_alike_has_no_difference_and_its_outline_says_all_that_is_counte
         plain, stable=msgspec.structs.replace(stable, answer=stable.answer[: stable.head_bytes], same_body=True)
     )
     assert outlined(without_body) == outlined(plain)
+    with pytest.raises(ValueError, match="left out"):
+        opened(without_body)
     counts = TrialCounts(), TrialCounts()
     for count, trial in zip(counts, (outlined(plain), whole), strict=True):
         count.observe_trial(trial, comparison)
