@@ -39,7 +39,8 @@ class Rule(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
 
     action: RuleAction
     path: str = "**"
-    """`$.a.b`, `*` for one step, `[*]` for any index, `**` for any depth; for headers a name with `*` allowed."""
+    """`$.a.b`, `*` for one step, `[*]` for any index, `**` for any depth; for headers a name with `*` allowed; for effects first
+    the operation in quotes, `*` allowed, with its collector or without: `$["INSERT public.*"].row.id`."""
     endpoint: str = "*"
     """Endpoint with `*` allowed, e.g. `GET /orders/*`."""
     aspect: Aspect = Aspect.BODY
@@ -96,12 +97,12 @@ _TOKEN: Final = re.compile(
 )
 
 _ASPECTS: Final[dict[RuleAction, frozenset[Aspect]]] = {
-    RuleAction.IGNORE: frozenset({Aspect.STATUS, Aspect.HEADERS, Aspect.BODY, Aspect.TRANSPORT}),
-    RuleAction.UNORDERED: frozenset({Aspect.BODY}),
-    RuleAction.TOLERANCE: frozenset({Aspect.BODY, Aspect.HEADERS}),
-    RuleAction.FORMAT_ONLY: frozenset({Aspect.BODY, Aspect.HEADERS}),
-    RuleAction.NORMALISE: frozenset({Aspect.BODY, Aspect.HEADERS}),
-    RuleAction.INT_IS_FLOAT: frozenset({Aspect.BODY}),
+    RuleAction.IGNORE: frozenset({Aspect.STATUS, Aspect.HEADERS, Aspect.BODY, Aspect.TRANSPORT, Aspect.EFFECTS}),
+    RuleAction.UNORDERED: frozenset({Aspect.BODY, Aspect.EFFECTS}),
+    RuleAction.TOLERANCE: frozenset({Aspect.BODY, Aspect.HEADERS, Aspect.EFFECTS}),
+    RuleAction.FORMAT_ONLY: frozenset({Aspect.BODY, Aspect.HEADERS, Aspect.EFFECTS}),
+    RuleAction.NORMALISE: frozenset({Aspect.BODY, Aspect.HEADERS, Aspect.EFFECTS}),
+    RuleAction.INT_IS_FLOAT: frozenset({Aspect.BODY, Aspect.EFFECTS}),
 }
 
 _FIELDS: Final[dict[str, RuleAction]] = {
@@ -206,9 +207,12 @@ def _pattern_problems(rule: Rule) -> list[str]:
 
 
 def path_steps(path: str) -> tuple[Step, ...]:
-    """The steps of a difference's path or concrete address. A collapsed step comes back as the key `*`."""
+    """The steps of a difference's path or concrete address. A collapsed step comes back as the key `*`.
+
+    Never fails: a path that was cut at its bound ends before the step that cannot be read.
+    """
     steps: list[Step] = []
-    for step in _steps(path, Aspect.BODY):
+    for step in _readable_steps(path):
         if isinstance(step, str):
             steps.append(step)
         elif isinstance(step, _Index) and step.number is not None:
@@ -220,11 +224,25 @@ def path_steps(path: str) -> tuple[Step, ...]:
     return tuple(steps)
 
 
+def _below_root(path: str) -> str:
+    return path[1:] if path.startswith("$") and (len(path) == 1 or path[1] in ".[") else path
+
+
+def _readable_steps(path: str) -> Iterable[_PatternStep]:
+    rest = _below_root(path)
+    position = 0
+    while position < len(rest) and (match := _TOKEN.match(rest, position)) is not None:
+        position = match.end()
+        step = _token_step(match, 0)
+        if step is not None:
+            yield step
+
+
 def _steps(path: str, aspect: Aspect) -> tuple[_PatternStep, ...]:
     """Pattern steps of a rule's path. Raises ValueError with a sentence for people."""
     if not path.strip():
         raise ValueError("`path` is empty; `**` means every place")
-    rest = path[1:] if path.startswith("$") and (len(path) == 1 or path[1] in ".[") else path
+    rest = _below_root(path)
     steps: list[_PatternStep] = []
     position = 0
     while position < len(rest):
@@ -233,6 +251,8 @@ def _steps(path: str, aspect: Aspect) -> tuple[_PatternStep, ...]:
             raise ValueError(f"`path` {path!r} cannot be read at {rest[position : position + 20]!r}")
         position = match.end()
         step = _token_step(match, re.IGNORECASE if aspect is Aspect.HEADERS else 0)
+        if aspect is Aspect.EFFECTS and isinstance(step, str) and "]" in match[0] and all(isinstance(s, _Deep) for s in steps):
+            step = _Glob(operation_glob(step))
         if step is not None:
             steps.append(step)
     if rest.endswith("."):
@@ -261,6 +281,11 @@ def _token_step(match: re.Match[str], flags: int) -> _PatternStep | None:
 def _glob(text: str, flags: int = 0) -> re.Pattern[str]:
     """`*` stands for any characters, everything else for itself."""
     return re.compile(".*".join(re.escape(part) for part in text.split("*")), re.DOTALL | flags)
+
+
+def operation_glob(text: str) -> re.Pattern[str]:
+    """A pattern of `COLLECTOR VERB PLACE`, `*` allowed; the collector may be left out."""
+    return re.compile(rf"(?:\S+ )?{_glob(text).pattern}", re.DOTALL)
 
 
 def _takes(pattern: _PatternStep, step: Step) -> bool:

@@ -63,6 +63,17 @@ class Channel(StrEnum):
     LATENCY = "latency"
 
 
+class EffectsSeen(StrEnum):
+    """Whether a trial was judged with all its effects."""
+
+    NONE = "none"
+    """Effects were not watched."""
+    COMPLETE = "complete"
+    """Every collector said that all had come."""
+    TIMED_OUT = "timed_out"
+    """The bounded time had passed and some collector still waited, or one failed."""
+
+
 class Kind(StrEnum):
     """What a difference is. The left side is the reference (stable, or secondary in the cross pair)."""
 
@@ -94,6 +105,10 @@ class Kind(StrEnum):
     """Same type, format and shape; another value."""
     ORDER = "order"
     """The same elements in another order."""
+    DUPLICATED = "duplicated"
+    """Both sides do it, the right side more often."""
+    FEWER = "fewer"
+    """Both sides do it, the right side less often."""
     SLOWER = "slower"
     """The candidate's latency quantile is beyond the control's by more than the tolerance."""
 
@@ -109,6 +124,8 @@ CHANNEL_OF: Final[dict[Kind, Channel]] = {
     Kind.MALFORMED: Channel.KIND,
     Kind.DUPLICATE_KEY: Channel.KIND,
     Kind.UNCOMPARABLE: Channel.KIND,
+    Kind.DUPLICATED: Channel.KIND,
+    Kind.FEWER: Channel.KIND,
     Kind.FORMAT: Channel.FORMAT,
     Kind.LENGTH: Channel.SHAPE,
     Kind.VALUE: Channel.VALUE,
@@ -119,7 +136,12 @@ CHANNEL_OF: Final[dict[Kind, Channel]] = {
 CHANNEL_DEPTH: Final[dict[Channel, int]] = {channel: depth for depth, channel in enumerate(Channel)}
 """Coarsest is 0. A pair that differs at depth d may also differ at any greater depth."""
 
-MIRRORED_KIND: Final[dict[Kind, Kind]] = {Kind.MISSING: Kind.EXTRA, Kind.EXTRA: Kind.MISSING}
+MIRRORED_KIND: Final[dict[Kind, Kind]] = {
+    Kind.MISSING: Kind.EXTRA,
+    Kind.EXTRA: Kind.MISSING,
+    Kind.DUPLICATED: Kind.FEWER,
+    Kind.FEWER: Kind.DUPLICATED,
+}
 """The kind seen when left and right are swapped; a kind that is not here is its own mirror."""
 
 
@@ -273,13 +295,16 @@ class ReasonCode(StrEnum):
     UNUSED_RULES = "unused_rules"
     OTHER_BUILD = "other_build"
     STALE = "stale"
+    EFFECTS_NOT_OBSERVED = "effects_not_observed"
+    EFFECTS_UNATTRIBUTED = "effects_unattributed"
+    FINAL_STATE = "final_state"
 
 
 NEXT_STEP: Final[dict[ReasonCode, str]] = {
     ReasonCode.DIVERGENCE: "Run the finding's command against both builds; fix the candidate, or add a rule if it is wanted.",
     ReasonCode.LATENCY: "Profile the endpoint in the candidate; the report has its quantiles for each target.",
     ReasonCode.POOLED_DIVERGENCE: "Look at the undecided findings first; more passes or more traffic will name the culprit.",
-    ReasonCode.HARD_RULE: "The policy forbids this whatever its rate; see the finding's exemplar.",
+    ReasonCode.HARD_RULE: "The policy forbids this whatever its rate; see what the candidate did in the trial named.",
     ReasonCode.UNDECIDED: "Send more traffic like the finding's exemplar, or allow more passes from fresh state.",
     ReasonCode.TOO_LITTLE_DATA: "Send more requests, or judge the capture with preset capture.",
     ReasonCode.NO_DATA: "Check that the capture or the client's traffic reaches the harness and maps to the targets' host.",
@@ -302,6 +327,9 @@ NEXT_STEP: Final[dict[ReasonCode, str]] = {
     ReasonCode.UNUSED_RULES: "Remove or correct the rules named: they matched nothing.",
     ReasonCode.OTHER_BUILD: "Ask about the build under test, or put this build under test first.",
     ReasonCode.STALE: "See whether the harness still receives traffic; ask again once it has judged anew.",
+    ReasonCode.EFFECTS_NOT_OBSERVED: "Name the collectors in effects.collect, mend what they could not see, or wait longer (wait_s).",
+    ReasonCode.EFFECTS_UNATTRIBUTED: "Send one request at a time, or let builds pass traceparent on; see what is done in the background.",
+    ReasonCode.FINAL_STATE: "See the rows in the report and find the request that leaves them so; leave the table out if it is wanted.",
 }
 
 

@@ -253,6 +253,16 @@ REPORT_TABLE_ROWS_MAX: Final = 40
 """Rows of one table in the terminal and the summary; report.json has all."""
 REPORT_EXEMPLARS_MAX: Final = 200
 """Exemplars in a report; the gravest findings have theirs first, each one before any has a second."""
+REPORT_EFFECTS_MAX: Final = 40
+"""Effects side by side in one exemplar; what differs and the finding's own operation first, the rest is counted."""
+REPORT_EFFECTS_CHARS_MAX: Final = 24_000
+"""Characters kept of the documents of all effects in one exemplar."""
+REPORT_EFFECT_CHARS_MAX: Final = 4_000
+"""Characters kept of the document of one effect, or of a stored row."""
+REPORT_EFFECT_LINES_MAX: Final = 120
+"""Lines kept of the document of one effect."""
+REPORT_EFFECT_ROWS_MAX: Final = 200
+"""Operations that belong to no request, tables that differ, and lapses of a collector, listed in a report; the rest is counted."""
 COMMAND_BODY_BYTES_MAX: Final = 16 * 1024
 """Request body written into a reproducing command; a larger one is read from a file that the user names."""
 COMMAND_CHARS_MAX: Final = 64 * 1024
@@ -277,3 +287,162 @@ TARGET_START_ATTEMPTS_MAX: Final = 3
 # Recording
 RECORD_QUEUE_MAX: Final = 2048
 """Live exchanges waiting to be written to a capture; further ones are lost to it and counted."""
+
+# Effects
+EFFECTS_PER_ARM_MAX: Final = 512
+"""Effects kept of one arm of a trial; further ones are counted."""
+EFFECT_DOCUMENT_BYTES_MAX: Final = 256 * 1024
+"""What is kept of one effect's document; a larger value in it is cut and digested."""
+EFFECT_LIKENESS_BYTES_MAX: Final = 16 * 1024 * 1024
+"""JSON text looked at to pair effects of one operation by likeness (each document once for each it may belong to); where it would
+be more, they are paired in canonical order."""
+EFFECTS_UNDRAINED_MAX: Final = 50_000
+"""Effects that a collector holds until it is drained; further ones are a lapse."""
+EFFECT_OPERATIONS_MAX: Final = 2_000
+"""Operations of effects that are told apart in a run; further ones are called `other`."""
+GENERATED_KEYS_MAX: Final = 100_000
+"""Keys made by a store that are known by name, of all targets together; the oldest go first, and stand by their number again."""
+EFFECT_WAIT_SECONDS_MAX: Final = 60
+"""Longest wait for a trial's effects that a configuration may ask for."""
+BUS_UNSENT_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What may wait for a compare worker that does not read; effects are not told to it beyond that."""
+EFFECT_TRIALS_CLOSED_MAX: Final = 10_000
+"""Judged trials that are remembered, to tell a late effect from one that was never anybody's."""
+EFFECTS_KEPT_MAX: Final = 20_000
+"""Effects of live trials that wait for their trial in a compare worker; the oldest go first."""
+EFFECT_TABLE_ROWS_SHOWN_MAX: Final = 20
+"""Rows of a table that the comparison of final states looks at one by one."""
+TAPE_BYTES_MAX: Final = 512 * 1024 * 1024
+"""A tape file; what comes beyond is left out of a tape that is recorded and counted, and a larger file is not read."""
+TAPE_CALLS_MAX: Final = 200_000
+"""Calls of a tape file, likewise."""
+TAPE_ALIKE_MAX: Final = 256
+"""Unused calls to an endpoint among which the likest one is looked for; further ones wait until these are used."""
+TAPE_LEAVES_MAX: Final = 512
+"""Values of a call that its likeness to another is counted by."""
+TAPE_MASKS_MAX: Final = 64
+"""Sets of redacted places of an endpoint's taped calls that a call is tried against; calls with another set are matched by endpoint."""
+SPAN_EXPORT_BYTES_MAX: Final = 16 * 1024 * 1024
+"""One OTLP export, as sent and decompressed; a larger one is refused with 413."""
+SPAN_EXPORTS_BYTES_MAX: Final = 64 * 1024 * 1024
+"""OTLP exports being received at once; further ones are asked to come again (503)."""
+SPAN_EXPORT_SECONDS_MAX: Final = 30.0
+"""How long the sender of an OTLP export may take."""
+SPAN_STATEMENT_CHARS_MAX: Final = 32 * 1024
+"""What is looked at of the query text, or another attribute, of a span."""
+SPAN_NAME_CHARS_MAX: Final = 256
+"""The same of its name."""
+SPAN_TRIALS_ENDED_MAX: Final = 4096
+"""Judged trials whose spans are still told from others', so that late ones are known for what they are."""
+SPAN_TRIALS_SILENT_MAX: Final = 5
+"""Trials in which a target's spans are waited for in vain before it is taken for one that sends none."""
+
+# Effects: outbound calls
+EGRESS_HOLD_SECONDS_MAX: Final = 10.0
+"""How long a call of another target may wait for stable to make its own."""
+EGRESS_UNTIED_HOLD_SECONDS_MAX: Final = 2.0
+"""The same for a call that belongs to no trial."""
+EGRESS_TAPED_CALLS_MAX: Final = 4096
+"""Calls on the tape of one trial, and on that of calls without a trial."""
+EGRESS_UNTIED_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Bodies of calls and answers on the tape of calls without a trial, beyond which it is begun anew."""
+EGRESS_ENDED_TRIALS_MAX: Final = 4096
+"""Ended trials whose late calls are still known for theirs."""
+EGRESS_LAPSES_MAX: Final = 128
+"""Sorts of lapses of outbound calls that are told apart."""
+EGRESS_INACTIVE_SECONDS_MAX: Final = 24 * 3600
+"""mitmproxy's own bound on a connection without a byte: how long a build waits for an answer is its own affair."""
+EGRESS_BACKLOG_MAX: Final = 1024
+"""Connections of builds that wait to be accepted, for each target's proxy."""
+EGRESS_LIVE_UNDER_WAY_SECONDS_MAX: Final = 2.0
+"""How long, in live traffic, a call waits for the answer to a call of stable's that is under way."""
+EGRESS_LIVE_COMING_SECONDS_MAX: Final = 0.25
+"""How long, in live traffic, a call waits for stable to make its own, as it does where stable calls after it has answered."""
+EGRESS_LIVE_TAPES_MAX: Final = 4096
+"""Tapes of live requests, one for each trace in which stable called; the oldest go first."""
+EGRESS_LIVE_TAPE_SECONDS_MAX: Final = 120.0
+"""How long such a tape is kept after its first call."""
+EGRESS_LIVE_TAPES_BYTES_MAX: Final = 128 * 1024 * 1024
+"""Calls and answers on all these tapes; as much again may be held by their content."""
+EGRESS_LIVE_RECENT_SECONDS: Final = 30.0
+"""For how long at least a live call of stable's can be found by its content; at most twice as long."""
+EGRESS_LIVE_RECENT_CALLS_MAX: Final = 4096
+"""Live calls of stable's that can be found so, of the last of these times; as many of the one before."""
+
+# Effects: PostgreSQL
+POSTGRES_CONNECT_SECONDS_MAX: Final = 10
+"""Longest wait for a connection."""
+POSTGRES_SLOT_SECONDS_MAX: Final = 30
+"""Longest wait for a replication slot, which starts when the transactions then open have ended."""
+POSTGRES_FETCH_SECONDS_MAX: Final = 60.0
+"""Longest wait for the changes of one target before its connection is taken for dead."""
+POSTGRES_DRAIN_SECONDS_MAX: Final = 5.0
+"""Longest that a drain waits for a target; what comes later is in a later drain."""
+POSTGRES_FETCH_CHANGES: Final = 5_000
+"""Changes asked for at once; a transaction is never divided, so there may be more."""
+POSTGRES_FETCH_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Text of changes taken at once of one target; what is beyond it in a transaction is not seen, and a lapse."""
+POSTGRES_UNDRAINED_BYTES_MAX: Final = 32 * 1024 * 1024
+"""Size of the documents that wait at one target to be drained."""
+POSTGRES_UNFIT_ROWS_MAX: Final = 1_000
+"""Forms of rows that fit no table, even with the catalogue read anew, which are remembered so that it is not read for each again."""
+POSTGRES_KEEP_ALIVE_SECONDS: Final = 5.0
+"""How long changes may wait in a server's log before they are fetched without anybody asking."""
+POSTGRES_NUDGE_SECONDS: Final = 1.0
+"""How often, while rows change, a server is made to note which transactions run, so that it need not read its log from far back."""
+POSTGRES_RECONNECT_SECONDS: Final = 1.0
+"""Least time between two attempts to reach a server again."""
+POSTGRES_DETACH_SECONDS_MAX: Final = 3
+"""Longest wait for a target when it is let go of."""
+POSTGRES_TABLE_SECONDS_MAX: Final = 15
+"""Longest that one table may take at the end of a pass."""
+POSTGRES_STATE_SECONDS_MAX: Final = 40.0
+"""Longest that all tables of a target may take."""
+POSTGRES_TABLES_MAX: Final = 1_000
+"""Tables of a target whose final state is looked at."""
+POSTGRES_CELL_CHARS_MAX: Final = 16_384
+"""What is kept of one value of the first rows of a table."""
+POSTGRES_LAPSES_MAX: Final = 64
+"""Sorts of lapses of a server that are told apart; further ones are counted together."""
+
+# Effects: Redis
+REDIS_CONNECT_SECONDS_MAX: Final = 10.0
+"""How long a connection to the server may take."""
+REDIS_ARGUMENT_BYTES_MAX: Final = 64 * 1024
+"""What is kept of one argument of a command."""
+REDIS_ARGUMENTS_MAX: Final = 4096
+"""Arguments of one command that are kept; further ones are counted and digested."""
+REDIS_LINE_BYTES_MAX: Final = 64 * 1024
+"""An inline command, or a length, which Redis itself bounds so."""
+REDIS_REPLY_ITEMS_MAX: Final = 65_536
+"""Elements of a reply that are looked at one by one."""
+REDIS_REPLY_DEPTH_MAX: Final = 128
+"""Nesting of a reply; a deeper one is garbage."""
+REDIS_REPLY_TEXT_BYTES_MAX: Final = 64
+"""What is kept of a reply's simple text, error or number; a longer bulk text is not kept."""
+REDIS_PENDING_MAX: Final = REDIS_REPLY_ITEMS_MAX
+"""Commands of one connection whose reply has not come, or that wait for their EXEC, whose reply has an element for each."""
+REDIS_PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
+"""What is kept of these commands."""
+REDIS_LAPSES_MAX: Final = 200
+"""Sorts of lapses of the relays that are told apart."""
+
+# Effects: SQLite
+SQLITE_ATTACH_SECONDS_MAX: Final = 15.0
+"""How long a build that is ready may keep its database locked before the triggers are in."""
+SQLITE_LOG_ROWS_MAX: Final = 8192
+"""Rows of the log; each new one pushes out the oldest, so that the file cannot grow without end. An update needs two."""
+SQLITE_VALUE_CHARS_MAX: Final = 32_768
+"""Characters of a text and half the bytes of a blob that are logged; of a longer one its length too."""
+SQLITE_COLUMNS_MAX: Final = 1_990
+"""Columns of a table that can be logged: SQLite's own bound is 2000, and the log has some of its own."""
+SQLITE_READ_ROWS_MAX: Final = 1000
+"""Rows of the log read at once: a reader holds up writers of a database that is not in WAL mode."""
+SQLITE_STATE_SECONDS_MAX: Final = 40.0
+"""How long one target's tables may take to be read at the end of a pass."""
+SQLITE_STATE_ROWS_MAX: Final = 1_000_000
+"""Rows of a table that are digested; of a larger one only the number is compared."""
+SQLITE_STATE_CELLS_MAX: Final = 5_000_000
+"""Values of a table that are digested."""
+SQLITE_LAPSES_MAX: Final = 200
+"""Sorts of lapses of the databases that are told apart."""

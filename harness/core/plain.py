@@ -9,7 +9,7 @@ from typing import Final
 
 import msgspec
 
-from harness.core.labels import Control, Design, Role
+from harness.core.labels import Control, Design, EffectsSeen, Role
 from harness.core.values import Arm, Body, Exchange, Headers, Request, Response, Trial, body_of
 
 _STATUS: Final = slice(9, 12)
@@ -101,6 +101,8 @@ class PlainTrial(msgspec.Struct, frozen=True, array_like=True, gc=False):
     entity: str
     in_flight: int
     warm_up: bool
+    trace: str = ""
+    stable_trace: str = ""
 
     @property
     def alike(self) -> bool:
@@ -187,8 +189,11 @@ def opened(trial: AnyTrial) -> Trial:
     )
 
 
-def outlined(trial: PlainTrial) -> Trial:
-    """The trial without header fields and bodies of answers: for who looks at neither, where all arms are alike. Raises as `opened`."""
+def outlined(trial: PlainTrial, effects_seen: EffectsSeen = EffectsSeen.NONE) -> Trial:
+    """The trial without header fields and bodies of answers: for who looks at neither, where all arms are alike. Raises as `opened`.
+
+    `effects_seen` says of a trial without effects whether they were watched.
+    """
     method, target, _ = trial.head[: trial.head.index(b"\r")].decode("latin-1").split(" ")
     request = Request(method, target, (), body_of(trial.body), trial.host)
     answer = Response(_status(trial.stable.answer))
@@ -199,10 +204,19 @@ def outlined(trial: PlainTrial) -> Trial:
         _arm(Role.STABLE, trial.stable, request, answer),
         None if secondary is None else _arm(Role.SECONDARY, secondary, request, answer),
         None if candidate is None else _arm(Role.CANDIDATE, candidate, request, answer),
+        effects_seen=effects_seen,
     )
 
 
-def _trial(plain: PlainTrial, request: Request, stable: Arm, secondary: Arm | None, candidate: Arm | None) -> Trial:
+def _trial(
+    plain: PlainTrial,
+    request: Request,
+    stable: Arm,
+    secondary: Arm | None,
+    candidate: Arm | None,
+    *,
+    effects_seen: EffectsSeen = EffectsSeen.NONE,
+) -> Trial:
     return Trial(
         id=plain.id,
         seq=plain.seq,
@@ -218,6 +232,9 @@ def _trial(plain: PlainTrial, request: Request, stable: Arm, secondary: Arm | No
         entity=plain.entity,
         in_flight=plain.in_flight,
         warm_up=plain.warm_up,
+        trace=plain.trace,
+        stable_trace=plain.stable_trace,
+        effects_seen=effects_seen,
     )
 
 

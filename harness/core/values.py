@@ -9,7 +9,7 @@ from collections.abc import Iterator
 
 import msgspec
 
-from harness.core.labels import Aspect, Control, Design, ErrorKind, Kind, Role
+from harness.core.labels import Aspect, Control, Design, EffectsSeen, ErrorKind, Kind, Role
 
 Headers = tuple[tuple[str, str], ...]
 """In wire order, repetitions kept, names in the case they came in."""
@@ -82,12 +82,27 @@ class Exchange(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return (self.ended_ns - self.started_ns) / 1e6
 
 
-class Effect(msgspec.Struct, frozen=True):
-    """Something a target did to the outside while it answered (outbound call, row change, message, span)."""
+class Effect(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One thing that a target did to the outside while it answered: an outbound call, a row change, a command, a span.
+
+    `operation` says what was done so that it reads the same from arm to arm and from request to request: the verb, then the
+    place without its identifiers (`POST payments.test/charges/{id}`, `INSERT public.orders`, `SET cart:{id}`). `document` is
+    what it was done with, a JSON object that is compared as a body is.
+    """
 
     collector: str
     operation: str
-    detail: str = ""
+    document: bytes = b"{}"
+    writes: bool = True
+    """It changes something outside; a read does not."""
+    at_ns: int = 0
+    """When it was seen, on the monotonic clock."""
+    late: bool = False
+    """It came after its trial was taken for complete."""
+    note: str = ""
+    """For people: how it was answered, say (from the tape, by a stub)."""
+    keys: tuple[str, ...] = ()
+    """Of an inserted row: the columns whose values the store makes itself (serial, identity, rowid), the primary key's first."""
 
 
 class Arm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -98,6 +113,7 @@ class Arm(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     intended_ns: int = 0
     """When the schedule meant it to start; the actual start is the exchange's."""
     effects: tuple[Effect, ...] = ()
+    """In the order in which they were seen."""
 
 
 class CaptureRef(msgspec.Struct, frozen=True):
@@ -140,6 +156,12 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """An earlier trial of the session lost its identifier mapping: differences here follow from that one."""
     mapped_ids: int = 0
     """How many identifiers were rewritten for the arms."""
+    trace: str = ""
+    """Its name among effects, where they are watched in live traffic: 32 hex digits."""
+    stable_trace: str = ""
+    """The sender's own trace, under which stable's effects are found, where the live request carried one."""
+    effects_seen: EffectsSeen = EffectsSeen.NONE
+    """Whether effects were watched, and whether all of this trial's had come when it was judged."""
 
     def arms(self) -> Iterator[Arm]:
         """The arms present, stable first."""

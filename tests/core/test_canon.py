@@ -1,5 +1,6 @@
 """Rules: what is wrong with one, where one applies, and that compiled places agree with a plain reading of the pattern."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -208,3 +209,49 @@ def test_places_agree_with_a_plain_reading(pattern: list[str], steps: list[str |
     for step in steps:
         place = rules.step(place, step)
     assert (place.format_only == 0) is reads(tuple(pattern), tuple(steps))
+
+
+EFFECT = "$['http POST payments.test/charge'].body.amount"
+
+
+@pytest.mark.parametrize(
+    ("path", "matches"),
+    [
+        (EFFECT, True),
+        ('$["http POST payments.test/*"].body.amount', True),
+        ('$["POST payments.test/charge"].body.amount', True),
+        ('["POST *"].**', True),
+        ('**["* payments.test/*"].body.*', True),
+        ('$["postgres *"].body.amount', False),
+        ('$["ttp POST *"].body.amount', False),
+        ('$["POST payments.test"].body.amount', False),
+        ('$["POST *"]["body*"].amount', False),
+        ("$.*.body.amount", True),
+        ("**.amount", True),
+        ("**", True),
+    ],
+)
+def test_operations_of_effects(path: str, matches: bool) -> None:
+    """Named with the collector or without, `*` allowed; further keys in quotes are taken as they are."""
+    rule = ignore(path, Aspect.EFFECTS)
+    assert rule_problems(rule) == []
+    assert (rules_of(rule).at(EFFECT).ignore == 0) is matches
+    assert rule_problems(ignore("", Aspect.EFFECTS))
+
+
+def test_an_operation_with_an_asterisk_is_its_own_pattern() -> None:
+    rule = ignore("$['otlp SELECT * FROM t WHERE a = ?']", Aspect.EFFECTS)
+    assert rules_of(rule).at("$['otlp SELECT * FROM t WHERE a = ?'].rows").ignore == 0
+    assert rules_of(rule).at("$['otlp SELECT b FROM u WHERE a = ?']").ignore == -1
+
+
+def test_every_action_has_a_meaning_for_effects() -> None:
+    fields: dict[RuleAction, dict[str, object]] = {RuleAction.TOLERANCE: {"seconds": 1.0}, RuleAction.NORMALISE: {"pattern": "a"}}
+    for action in RuleAction:
+        assert rule_problems(msgspec.convert({"action": action, "aspect": "effects", **fields.get(action, {})}, Rule)) == []
+
+
+@pytest.mark.parametrize(("path", "steps"), [("$.a['b c…", ("a",)), ("$.a.b…", ("a", "b…")), ("$['x y'][0…", ("x y",)), ("", ())])
+def test_a_path_that_was_cut_can_still_be_looked_up(path: str, steps: tuple[str, ...]) -> None:
+    assert path_steps(path) == steps
+    assert rules_of(ignore("$.never")).at(path).ignore == -1
