@@ -94,12 +94,16 @@ class _Pair:
         self.used = used
 
     def run(self, aspect: Aspect, name: str, compare: Callable[[RuleUse], Iterable[Difference]]) -> list[Difference]:
-        use = RuleUse(self.plan.rules.aspect(aspect), self.used)
-        try:
-            found = list(compare(use))
-        except Exception as error:  # noqa: BLE001 - whatever a comparator raises must not stop the run
-            return [Difference(aspect, "$", Kind.UNCOMPARABLE, None, None, "$", f"comparator `{name}` failed: {type(error).__name__}")]
-        return found if use.rules is None or not found else [d for d in found if not _forgiven(d, use)]
+        return run_comparator(aspect, name, compare, RuleUse(self.plan.rules.aspect(aspect), self.used))
+
+
+def run_comparator(aspect: Aspect, name: str, compare: Callable[[RuleUse], Iterable[Difference]], use: RuleUse) -> list[Difference]:
+    """What a comparator finds, without what the rules forgive; one `uncomparable` difference where it raises."""
+    try:
+        found = list(compare(use))
+    except Exception as error:  # noqa: BLE001 - whatever a comparator raises must not stop the run
+        return [Difference(aspect, "$", Kind.UNCOMPARABLE, None, None, "$", f"comparator `{name}` failed: {type(error).__name__}")]
+    return found if use.rules is None or not found else [d for d in found if not _forgiven(d, use)]
 
 
 def compare_exchanges(left: Exchange, right: Exchange, plan: EndpointPlan, used: set[int] | None = None) -> tuple[Difference, ...]:

@@ -19,15 +19,22 @@ class EndpointPlan:
         """The first comparator that takes the type."""
         return self._plan.comparator_for(media_type)
 
+    @property
+    def ordered(self) -> tuple[str, ...]:
+        """Patterns of the effects whose order matters."""
+        return self._plan.ordered
+
 
 class Plan:
     """Rules and comparators of a run. Build it with `build_plan`."""
 
     _TYPES_MAX = 256
 
-    def __init__(self, rules: RuleBook, comparators: tuple[BodyComparator, ...]) -> None:
+    def __init__(self, rules: RuleBook, comparators: tuple[BodyComparator, ...], ordered: tuple[str, ...] = ()) -> None:
         self.rules = rules
         self.comparators = comparators
+        self.ordered = ordered
+        """Patterns of `COLLECTOR OPERATION` (`effects.ordered`): of these effects the order is compared as well."""
         self._by_type: dict[str, BodyComparator | None] = {}
 
     def for_endpoint(self, endpoint: str) -> EndpointPlan:
@@ -43,6 +50,6 @@ class Plan:
         return self._by_type[media_type]
 
 
-def build_plan(rules: Iterable[Rule], comparators: tuple[BodyComparator, ...]) -> Plan:
+def build_plan(rules: Iterable[Rule], comparators: tuple[BodyComparator, ...], ordered: tuple[str, ...] = ()) -> Plan:
     """Compile. Raises UsageError with every problem when a rule is wrong (`rule_problems` lists them beforehand)."""
-    return Plan(RuleBook(tuple(rules)), comparators)
+    return Plan(RuleBook(tuple(rules)), comparators, ordered)

@@ -15,7 +15,9 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from harness.core.labels import CHANNEL_DEPTH, CHANNEL_OF, MIRRORED_KIND, Aspect, Control, Design, ErrorKind, Kind, Role
+from harness.core.effect_paths import effect_place
+from harness.core.http import SAFE_METHODS
+from harness.core.labels import CHANNEL_DEPTH, CHANNEL_OF, MIRRORED_KIND, Aspect, Control, Design, EffectsSeen, ErrorKind, Kind, Role
 from harness.core.values import Arm, Comparison, Difference, Scalar, Trial
 
 
@@ -52,6 +54,16 @@ class Bet(msgspec.Struct, frozen=True, array_like=True):
         return 1 if self.odd is Role.CANDIDATE else -1
 
 
+class EffectCount(msgspec.Struct, frozen=True, array_like=True):
+    """How often each arm did one thing to the outside in a trial."""
+
+    collector: str
+    operation: str
+    stable: int = 0
+    secondary: int = 0
+    candidate: int = 0
+
+
 class TrialBets(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """All that the ledger needs of a trial. Stored, it can be folded again bit for bit."""
 
@@ -76,6 +88,9 @@ class TrialBets(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     candidate: ArmOutcome | None = None
     recorded_status: int | None = None
     bets: tuple[Bet, ...] = ()
+    effects_seen: EffectsSeen = EffectsSeen.NONE
+    effects: tuple[EffectCount, ...] = ()
+    """By collector and operation, in that order; empty where effects were not watched. Rules of a policy are judged on these."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -129,7 +144,17 @@ def bets_of(trial: Trial, comparison: Comparison, secret: bytes = b"") -> TrialB
         candidate=None if trial.candidate is None else _outcome(trial.candidate),
         recorded_status=None if trial.recorded is None else trial.recorded.status,
         bets=bets,
+        effects_seen=trial.effects_seen,
+        effects=() if trial.effects_seen is EffectsSeen.NONE else _effect_counts(trial),
     )
+
+
+def _effect_counts(trial: Trial) -> tuple[EffectCount, ...]:
+    counts: dict[tuple[str, str], list[int]] = {}
+    for index, arm in enumerate((trial.stable, trial.secondary, trial.candidate)):
+        for effect in arm.effects if arm is not None else ():
+            counts.setdefault((effect.collector, effect.operation), [0, 0, 0])[index] += 1
+    return tuple(EffectCount(*place, *count) for place, count in sorted(counts.items()))
 
 
 def _outcome(arm: Arm) -> ArmOutcome:
@@ -185,7 +210,7 @@ def _bets(trial: Trial, comparison: Comparison, design: Design, secret: bytes) -
                 place = places[difference.aspect, difference.path] = ({}, {}, {})
             place[index].setdefault(_neutral(difference.kind), []).append(difference)
     answer = _answer(trial, secret)
-    reader = _Reader(design, answer, trial.pass_index if trial.fresh else None, secret, trial.candidate is not None)
+    reader = _Reader(trial, design, answer, secret)
     bets: list[Bet] = []
     for (aspect, path), place in places.items():
         for kind in place[0].keys() | place[1].keys() | place[2].keys():
@@ -204,7 +229,7 @@ def mirrored(difference: Difference) -> Difference:
 
 def _neutral(kind: Kind) -> Kind:
     """One name for a kind and its mirror."""
-    return Kind.MISSING if kind is Kind.EXTRA else kind
+    return min(kind, MIRRORED_KIND.get(kind, kind))
 
 
 _NUMBERED: Final = attrgetter("path", "aspect", "kind")
@@ -213,14 +238,16 @@ _NUMBERED: Final = attrgetter("path", "aspect", "kind")
 class _Reader:
     """Reads the places of one trial."""
 
-    __slots__ = ("_answer", "_candidate", "_design", "_pass", "_secret")
+    __slots__ = ("_answer", "_candidate", "_design", "_pass", "_secret", "_trial", "_unsafe")
 
-    def __init__(self, design: Design, answer: int, fresh_pass: int | None, secret: bytes, candidate: bool) -> None:
+    def __init__(self, trial: Trial, design: Design, answer: int, secret: bytes) -> None:
         self._design = design
         self._answer = answer
-        self._pass = fresh_pass
+        self._pass = trial.pass_index if trial.fresh else None
         self._secret = secret
-        self._candidate = candidate
+        self._candidate = trial.candidate is not None
+        self._trial = trial.id
+        self._unsafe = trial.request.method not in SAFE_METHODS
 
     def read(self, aspect: Aspect, path: str, kind: Kind, place: _Pairs) -> list[Bet]:
         """The bets on one kind and its mirror at one path."""
@@ -238,11 +265,35 @@ class _Reader:
             # A difference in one pair of three cannot be: the pairs name the place differently (elements without order).
             pc, ps, sc = (differences[kind][0] if kind in differences else None for differences in place)
         if pc is not None and sc is not None and ps is None and pc.kind is sc.kind and _finer(place[1], pc):
-            return Bet(aspect, path, pc.kind, Role.CANDIDATE, False, True, self._key((pc.left, sc.left, pc.right)))
+            return Bet(
+                aspect,
+                path,
+                pc.kind,
+                Role.CANDIDATE,
+                False,
+                True,
+                self._key((aspect, path, pc.kind), (pc.left, pc.right, sc.left, sc.right)),
+            )
         if ps is not None and sc is not None and pc is None and ps.kind is _mirror(sc.kind) and _finer(place[0], ps):
-            return Bet(aspect, path, ps.kind, Role.SECONDARY, True, False, self._key((ps.left, ps.right, sc.right)))
+            return Bet(
+                aspect,
+                path,
+                ps.kind,
+                Role.SECONDARY,
+                True,
+                False,
+                self._key((aspect, path, ps.kind), (ps.left, ps.right, sc.left, sc.right)),
+            )
         if pc is not None and ps is not None and sc is None and pc.kind is ps.kind and _finer(place[2], pc):
-            return Bet(aspect, path, _mirror(pc.kind), Role.STABLE, True, True, self._key((pc.left, ps.right, pc.right)))
+            return Bet(
+                aspect,
+                path,
+                _mirror(pc.kind),
+                Role.STABLE,
+                True,
+                True,
+                self._key((aspect, path, pc.kind), (pc.left, pc.right, ps.left, ps.right)),
+            )
         shown = pc or ps or sc
         assert shown is not None
         return Bet(aspect, path, shown.kind, None, ps is not None, pc is not None)
@@ -254,22 +305,39 @@ class _Reader:
             return [Bet(aspect, path, pc.kind, None, True, True)]
         bets = []
         if pc is not None:
-            bets.append(Bet(aspect, path, pc.kind, Role.CANDIDATE, False, True, self._key((pc.left, pc.right))))
+            bets.append(Bet(aspect, path, pc.kind, Role.CANDIDATE, False, True, self._key((aspect, path, pc.kind), (pc.left, pc.right))))
         if ps is not None:
-            bets.append(Bet(aspect, path, ps.kind, Role.SECONDARY, True, False, self._key((ps.left, ps.right))))
+            bets.append(Bet(aspect, path, ps.kind, Role.SECONDARY, True, False, self._key((aspect, path, ps.kind), (ps.left, ps.right))))
         return bets
 
-    def _key(self, values: tuple[Scalar, ...]) -> int:
-        """The same for every permutation of the arms.
+    def _key(self, place: tuple[Aspect, str, Kind], values: tuple[Scalar, ...]) -> int:
+        """The same for every permutation of the arms. `values` are those of both differences that name the odd one: which
+        element is compared with which may hang on the pair.
 
         A time or an identifier names what it belongs to: one that was split by a race is the same answer under whatever
-        URL it is read. Other values are the same answer only under the same request.
+        URL it is read. Other values are the same answer only under the same request. What is done is no answer at all: it is
+        new each time.
         """
+        if self._is_deed(*place):
+            return _hash(f"deed\0{self._trial}", self._secret)
         answer = 0 if any(_NAMES_ITSELF.fullmatch(str(value)) for value in values) else self._answer
         texts = "\0".join(sorted(repr(value) for value in values))
         return _hash(f"{self._pass}\0{answer}\0{texts}", self._secret)
 
+    def _is_deed(self, aspect: Aspect, path: str, kind: Kind) -> bool:
+        """Whether a difference is about what is done, which is done anew in every trial, and not about what is read.
 
+        That is so of whole effects: done or not, how often, in which order. Not of the values in their documents: these
+        may come from stored state (a `created_at` in a message), and one that was split by a race is sent again for ever. Nor
+        of reads that a read gives rise to: both may hang on stored state that was split and that neither of them changes.
+        """
+        if aspect is not Aspect.EFFECTS or kind not in _DEEDS:
+            return False
+        found = effect_place(path)
+        return found.whole and (self._unsafe or not found.reads)
+
+
+_DEEDS: Final = frozenset({Kind.MISSING, Kind.EXTRA, Kind.DUPLICATED, Kind.FEWER, Kind.ORDER})
 _NAMES_ITSELF: Final = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-f]{16,}|\d{10,}(?:\.\d+)?", re.DOTALL
 )

@@ -2,6 +2,7 @@
 
 from hashlib import blake2b
 
+from harness.core.effect_paths import effect_place
 from harness.core.labels import CHANNEL_OF, Aspect, Channel, FindingClass, Kind, Severity
 from harness.evidence.snapshot import Evidence
 
@@ -12,13 +13,18 @@ def finding_id(endpoint: str, aspect: Aspect, path: str, kind: Kind) -> str:
     return blake2b(text.encode("utf-8", "surrogatepass"), digest_size=6).hexdigest()
 
 
-def severity_of(aspect: Aspect, kind: Kind) -> Severity:
+def severity_of(aspect: Aspect, kind: Kind, path: str = "$") -> Severity:
     """How much it matters, by what it is about.
 
-    Critical: another status, no answer, other effects. Major: what a client reads in a body, a header that is gone,
-    latency, an answer that contradicts itself. Minor: other header values, the order of equal elements.
+    Critical: another status, no answer, an effect that changes something outside and is missing, added, repeated or done with
+    other values. Major: what a client reads in a body, a header that is gone, latency, an answer that contradicts itself, other
+    reads outside, effects in another order where that matters. Minor: other header values, the order of equal elements.
     """
-    if aspect in (Aspect.STATUS, Aspect.TRANSPORT, Aspect.EFFECTS):
+    if aspect is Aspect.EFFECTS:
+        place = effect_place(path)
+        in_order = place.whole and not place.operation and kind is Kind.ORDER
+        return Severity.MAJOR if in_order or place.reads else Severity.CRITICAL
+    if aspect in (Aspect.STATUS, Aspect.TRANSPORT):
         return Severity.CRITICAL
     if CHANNEL_OF[kind] is Channel.ORDER:
         return Severity.MINOR

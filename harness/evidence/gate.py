@@ -9,13 +9,16 @@ import math
 from collections import Counter
 from typing import Final
 
-from harness.core.labels import NEXT_STEP, Aspect, Control, Design, FindingClass, ReasonCode, RefusedReason, SkipReason, VerdictState
+from harness.core.labels import Aspect, Control, Design, FindingClass, ReasonCode, RefusedReason, SkipReason, VerdictState
 from harness.core.values import Totals
+from harness.core.watched import EffectsFacts
+from harness.evidence import observed
 from harness.evidence.martingale import binomial_upper
 from harness.evidence.policy import Policy
 from harness.evidence.snapshot import Blocking, Bound, Evidence, Reason, Snapshot, Verdict
+from harness.evidence.words import count_of, listed, percent, reason
 
-NAMES_SHOWN_MAX: Final = 5
+NOT_WATCHED: Final = EffectsFacts()
 _LEFT_OUT: Final = frozenset({SkipReason.EXCLUDED, SkipReason.SAMPLED_OUT, SkipReason.SWITCHED_OFF})
 """Never meant to be compared."""
 _NOT_COMPLETED: Final = frozenset({SkipReason.INTERRUPTED, SkipReason.TRUNCATED_REQUEST})
@@ -33,68 +36,70 @@ def judge(
     has_candidate: bool = True,
     replayable: int | None = None,
     unused_rules: tuple[str, ...] = (),
+    effects: EffectsFacts = NOT_WATCHED,
 ) -> Verdict:
     """The verdict.
 
     `replayable` is the number of requests of a capture that are to be compared in each pass, None for a stream.
-    `unused_rules` are shown as a note. The first reason is the headline.
+    `unused_rules` are shown as a note. `effects` is what was watched beside the trials. The first reason is the headline.
     """
-    notes = _notes(snapshot, totals, unused_rules)
+    notes = [*_notes(snapshot, totals, unused_rules), *observed.notes_of(snapshot, effects)]
     if not has_candidate:
-        return _verdict(VerdictState.INCONCLUSIVE, [_reason(ReasonCode.NO_CANDIDATE, "No candidate was under test."), *notes])
+        return _verdict(VerdictState.INCONCLUSIVE, [reason(ReasonCode.NO_CANDIDATE, "No candidate was under test."), *notes])
     if totals.compared == 0 or snapshot.seq == 0:
-        message = f"No request was compared ({_count(totals.requests, 'request')} seen)."
-        nothing = [*_interrupted(snapshot, interrupted=interrupted), _reason(ReasonCode.NO_DATA, message)]
+        message = f"No request was compared ({count_of(totals.requests, 'request')} seen)."
+        nothing = [*_interrupted(snapshot, interrupted=interrupted), reason(ReasonCode.NO_DATA, message)]
         return _verdict(VerdictState.INCONCLUSIVE, [*nothing, *notes])
     doubts = _doubts(snapshot, totals, policy, interrupted=interrupted, replayable=replayable)
-    if snapshot.failed_at is not None:
-        named = [f for f in snapshot.findings if f.finding_class is FindingClass.DIVERGENCE]
-        return _verdict(VerdictState.FAIL, [*_why_failed(snapshot, named), *doubts, *notes])
+    doubts += observed.doubts_of(snapshot, totals, policy, effects)
+    broken = observed.failures(snapshot, effects)
+    if broken or snapshot.proven_at is not None:
+        return _verdict(VerdictState.FAIL, [*observed.failed_words(broken), *_why_failed(snapshot), *doubts, *notes])
     doubts += _undecided(snapshot, policy)
     if policy.preset == "rollout" and snapshot.design is not Design.NO_CONTROL:
         doubts += _open_claims(snapshot)
     if doubts:
         return _verdict(VerdictState.INCONCLUSIVE, [*doubts, *notes], blocking=_blocking(snapshot))
-    bound = _rollout_bound(snapshot, policy) if policy.preset == "rollout" else _capture_bound(snapshot, policy)
+    make_bound = _rollout_bound if policy.preset == "rollout" else _capture_bound
+    bound = make_bound(snapshot, policy, observed.compared_words(effects))
     notes = [*_not_fresh(snapshot, policy), *_thin(snapshot), *notes]
-    return _verdict(VerdictState.PASS, [_reason(ReasonCode.CLAIM_REACHED, bound.sentence), *notes], bound=bound)
+    return _verdict(VerdictState.PASS, [reason(ReasonCode.CLAIM_REACHED, bound.sentence), *notes], bound=bound)
 
 
 def _verdict(state: VerdictState, reasons: list[Reason], *, bound: Bound | None = None, blocking: tuple[Blocking, ...] = ()) -> Verdict:
     return Verdict(state=state, reasons=tuple(reasons), bound=bound, blocking=blocking)
 
 
-def _reason(code: ReasonCode, message: str, finding: str | None = None) -> Reason:
-    return Reason(code=code, message=message, finding=finding, next_step=NEXT_STEP[code])
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}" + ("" if number == 1 else "s")
-
-
 def _where(evidence: Evidence) -> str:
     return f"{evidence.endpoint}: {evidence.aspect} {evidence.path} {evidence.kind}"
 
 
-def _why_failed(snapshot: Snapshot, named: list[Evidence]) -> list[Reason]:
+def _why_failed(snapshot: Snapshot) -> list[Reason]:
+    """What the evidence proves; nothing where it does not fail the run by itself."""
+    if snapshot.proven_at is None:
+        return []
     reasons = []
-    for f in named:
+    for f in snapshot.findings:
+        if f.finding_class is not FindingClass.DIVERGENCE:
+            continue
         if f.aspect is Aspect.LATENCY:
-            pairs = _count(f.compared, "paired request")
-            message = f"{f.endpoint}: the candidate's median latency is {_percent(f.rate)} above the control's in {pairs}."
-            reasons.append(_reason(ReasonCode.LATENCY, message, f.id))
+            pairs = count_of(f.compared, "paired request")
+            message = f"{f.endpoint}: the candidate's median latency is {percent(f.rate)} above the control's in {pairs}."
+            reasons.append(reason(ReasonCode.LATENCY, message, f.id))
         else:
-            repeats = f"; it came back in {f.confirmed} of {_count(f.repeats, 'repeat')} from fresh state" if f.repeats else ""
+            repeats = f"; it came back in {f.confirmed} of {count_of(f.repeats, 'repeat')} from fresh state" if f.repeats else ""
             if f.repeats and f.log10_e < f.log10_threshold:
                 repeats += ", and one request sent again proves it"
             control = "the control never differs there" if not f.control_diverged else f"the control differs in {f.control_diverged:,}"
-            message = f"{_where(f)}: the candidate alone differs in {f.diverged:,} of {_count(f.compared, 'request')}, {control}{repeats}."
-            reasons.append(_reason(ReasonCode.DIVERGENCE, message, f.id))
+            message = (
+                f"{_where(f)}: the candidate alone differs in {f.diverged:,} of {count_of(f.compared, 'request')}, {control}{repeats}."
+            )
+            reasons.append(reason(ReasonCode.DIVERGENCE, message, f.id))
     if not reasons:
         pools = ", ".join(pool.name for pool in snapshot.pools if pool.decided_at is not None)
         which = f" ({pools})" if pools else ""
         message = f"The candidate differs beyond noise over all differences together{which}; no single place is proven yet."
-        reasons.append(_reason(ReasonCode.POOLED_DIVERGENCE, message))
+        reasons.append(reason(ReasonCode.POOLED_DIVERGENCE, message))
     return reasons
 
 
@@ -114,8 +119,8 @@ def _doubts(snapshot: Snapshot, totals: Totals, policy: Policy, *, interrupted: 
 def _interrupted(snapshot: Snapshot, *, interrupted: bool) -> list[Reason]:
     if not interrupted:
         return []
-    after = _count(snapshot.seq, "compared request") if snapshot.seq else "any request was compared"
-    return [_reason(ReasonCode.INTERRUPTED, f"The run was interrupted {'after' if snapshot.seq else 'before'} {after}.")]
+    after = count_of(snapshot.seq, "compared request") if snapshot.seq else "any request was compared"
+    return [reason(ReasonCode.INTERRUPTED, f"The run was interrupted {'after' if snapshot.seq else 'before'} {after}.")]
 
 
 def _vacuous(snapshot: Snapshot) -> list[Reason]:
@@ -129,8 +134,8 @@ def _vacuous(snapshot: Snapshot) -> list[Reason]:
     code = ReasonCode(weights.most_common(1)[0][0])
     what = {ReasonCode.VACUOUS_AUTH: "401 or 403", ReasonCode.VACUOUS_DATA: "404", ReasonCode.VACUOUS_ERRORS: "429, 5xx or no answer"}[code]
     share = f"{snapshot.vacuous_trials:,} of {compared:,} went to endpoints that nearly always answered {what}"
-    message = f"Most requests exercised nothing: {share} ({_listed(snapshot.vacuous)})."
-    return [_reason(code, message)]
+    message = f"Most requests exercised nothing: {share} ({listed(snapshot.vacuous)})."
+    return [reason(code, message)]
 
 
 def _not_reproduced(snapshot: Snapshot, policy: Policy) -> list[Reason]:
@@ -141,8 +146,8 @@ def _not_reproduced(snapshot: Snapshot, policy: Policy) -> list[Reason]:
         (snapshot.status_mismatch_control, compared, "secondary's status class is not stable's"),
     ):
         if mismatches > policy.not_reproduced_share_max * total:
-            message = f"The traffic was not reproduced: in {mismatches:,} of {_count(total, 'request')} {what}."
-            reasons.append(_reason(ReasonCode.TRAFFIC_NOT_REPRODUCED, message))
+            message = f"The traffic was not reproduced: in {mismatches:,} of {count_of(total, 'request')} {what}."
+            reasons.append(reason(ReasonCode.TRAFFIC_NOT_REPRODUCED, message))
     return reasons
 
 
@@ -150,9 +155,9 @@ def _no_control(snapshot: Snapshot, policy: Policy) -> list[Reason]:
     if snapshot.design is not Design.NO_CONTROL and snapshot.control not in (Control.NONE, Control.RECORDED):
         return []
     message = (
-        f'There was no control: only "it differs in more than {_percent(policy.eps0)} of the requests" could be tested, place by place.'
+        f'There was no control: only "it differs in more than {percent(policy.eps0)} of the requests" could be tested, place by place.'
     )
-    return [_reason(ReasonCode.NO_CONTROL, message)]
+    return [reason(ReasonCode.NO_CONTROL, message)]
 
 
 def completed_share(totals: Totals) -> float:
@@ -174,9 +179,9 @@ def _incomplete(totals: Totals, policy: Policy) -> list[Reason]:
     if share >= policy.completed_share_min:
         return []
     parts = [f"{name} {count:,}" for counts in (totals.shed, totals.skipped, totals.refused) for name, count in sorted(counts.items())]
-    needed = _percent(policy.completed_share_min)
-    message = f"Only {_percent(share, up=False)} of the requests were completed; {needed} are needed ({', '.join(parts)})."
-    return [_reason(ReasonCode.LOW_COMPLETION, message)]
+    needed = percent(policy.completed_share_min)
+    message = f"Only {percent(share, up=False)} of the requests were completed; {needed} are needed ({', '.join(parts)})."
+    return [reason(ReasonCode.LOW_COMPLETION, message)]
 
 
 def _passes(snapshot: Snapshot, policy: Policy, replayable: int | None) -> list[Reason]:
@@ -184,37 +189,37 @@ def _passes(snapshot: Snapshot, policy: Policy, replayable: int | None) -> list[
         return []
     if replayable is None:
         message = "Preset capture speaks of a capture that was sent in passes; this was a stream. Judge it with preset rollout."
-        return [_reason(ReasonCode.TOO_LITTLE_DATA, message)]
+        return [reason(ReasonCode.TOO_LITTLE_DATA, message)]
     needed = math.ceil(policy.completed_share_min * replayable)
     whole = sum(1 for count in snapshot.compared_in_passes.values() if count >= max(1, needed))
     if whole >= policy.passes_min:
         return []
     message = f"Every request has to be compared in {policy.passes_min} passes or more; it was so in {whole}."
-    return [_reason(ReasonCode.TOO_LITTLE_DATA, message)]
+    return [reason(ReasonCode.TOO_LITTLE_DATA, message)]
 
 
 def _uncomparable(snapshot: Snapshot) -> list[Reason]:
     if not snapshot.uncomparable:
         return []
-    return [_reason(ReasonCode.UNCOMPARABLE, f"In {_count(snapshot.uncomparable, 'request')} a part could not be compared.")]
+    return [reason(ReasonCode.UNCOMPARABLE, f"In {count_of(snapshot.uncomparable, 'request')} a part could not be compared.")]
 
 
 def _undecided(snapshot: Snapshot, policy: Policy) -> list[Reason]:
     reasons = []
     for f in snapshot.findings:
         if f.finding_class is FindingClass.UNDECIDED:
-            repeats = f" and came back in {f.confirmed} of {_count(f.repeats, 'repeat')}" if f.repeats else ""
+            repeats = f" and came back in {f.confirmed} of {count_of(f.repeats, 'repeat')}" if f.repeats else ""
             follows = f", following from finding {f.root}" if f.root else ""
-            seen = f"{f.diverged:,} of {_count(f.compared, 'request')}"
+            seen = f"{f.diverged:,} of {count_of(f.compared, 'request')}"
             message = f"{_where(f)}: the candidate alone differs in {seen}{repeats}{follows}; not enough to decide."
-            reasons.append(_reason(ReasonCode.UNDECIDED, message, f.id))
+            reasons.append(reason(ReasonCode.UNDECIDED, message, f.id))
     if snapshot.pooled_candidate:
-        beyond = _count(snapshot.pooled_candidate, "difference")
+        beyond = count_of(snapshot.pooled_candidate, "difference")
         message = f"{beyond} of the candidate alone lie beyond the bound on hypotheses and were only pooled."
-        reasons.append(_reason(ReasonCode.UNDECIDED, message))
+        reasons.append(reason(ReasonCode.UNDECIDED, message))
     if reasons and not snapshot.fresh and policy.preset != "rollout":
         message = "Repeats did not count: the targets were not brought back to a fresh state between passes."
-        reasons.append(_reason(ReasonCode.NOT_FRESH, message))
+        reasons.append(reason(ReasonCode.NOT_FRESH, message))
     return reasons
 
 
@@ -224,13 +229,13 @@ def _open_claims(snapshot: Snapshot) -> list[Reason]:
         return []
     worst = max((claim.more_requests or 0 for claim in open_claims), default=0)
     unknown = sum(claim.more_requests is None for claim in open_claims)
-    more = f"about {_count(worst, 'more request')} to the slowest" if worst else "how many more requests is unknown"
+    more = f"about {count_of(worst, 'more request')} to the slowest" if worst else "how many more requests is unknown"
     message = (
-        f"{_count(len(open_claims), 'claim')} of the pass not reached yet, {more}"
+        f"{count_of(len(open_claims), 'claim')} of the pass not reached yet, {more}"
         + (f"; {unknown} will not be reached at the rates seen" if unknown else "")
         + "."
     )
-    return [_reason(ReasonCode.TOO_LITTLE_DATA, message)]
+    return [reason(ReasonCode.TOO_LITTLE_DATA, message)]
 
 
 def _blocking(snapshot: Snapshot) -> tuple[Blocking, ...]:
@@ -238,7 +243,14 @@ def _blocking(snapshot: Snapshot) -> tuple[Blocking, ...]:
     return (*undecided, *(Blocking(c.hypothesis, c.more_requests) for c in snapshot.claims if c.more_requests != 0))
 
 
-def _capture_bound(snapshot: Snapshot, policy: Policy) -> Bound:
+def _beside(snapshot: Snapshot, compared: str) -> str:
+    """What a bound's sentence says in brackets: what was compared beside the answers, and what was left out."""
+    noisy = sum(f.noisy for f in snapshot.noise)
+    said = [compared, f"{count_of(noisy, 'noisy field')} left out" if noisy else ""]
+    return f" ({'; '.join(filter(None, said))})" if any(said) else ""
+
+
+def _capture_bound(snapshot: Snapshot, policy: Policy, compared: str) -> Bound:
     """The exact upper bound of the rate of diverging requests, by distinct requests: sending one again tells nothing of others."""
     requests = snapshot.requests_distinct
     level = 1.0 - policy.beta
@@ -247,24 +259,22 @@ def _capture_bound(snapshot: Snapshot, policy: Policy) -> Bound:
     shown = (
         "without a difference" if not diverged else f", {diverged:,} with a difference that did not come back or that the control shows too"
     )
-    head = f"{_count(requests, 'request')} {shown}".replace(" ,", ",")
-    noisy = sum(f.noisy for f in snapshot.noise)
-    left_out = f" ({_count(noisy, 'noisy field')} left out)" if noisy else ""
+    head = f"{count_of(requests, 'request')} {shown}".replace(" ,", ",")
+    beside = _beside(snapshot, compared)
     if rate >= 1.0:
-        sentence = f"{head}: nothing is claimed about other such requests{left_out}."
+        sentence = f"{head}: nothing is claimed about other such requests{beside}."
     else:
-        sentence = f"{head}: with {_percent(level)} confidence fewer than {_percent(rate)} of such requests differ{left_out}."
+        sentence = f"{head}: with {percent(level)} confidence fewer than {percent(rate)} of such requests differ{beside}."
     return Bound(requests=requests, rate=rate, level=level, sentence=sentence)
 
 
-def _rollout_bound(snapshot: Snapshot, policy: Policy) -> Bound:
+def _rollout_bound(snapshot: Snapshot, policy: Policy, compared: str) -> Bound:
     level = 1.0 - policy.beta
     requests = sum(e.requests for e in snapshot.endpoints)
-    noisy = sum(f.noisy for f in snapshot.noise)
-    left_out = f" ({_count(noisy, 'noisy field')} left out)" if noisy else ""
+    beside = _beside(snapshot, compared)
     sentence = (
-        f"{_count(requests, 'request')}: with {_percent(level)} confidence the candidate's status differs beyond the control in fewer than "
-        f"{_percent(policy.delta_status)} of the requests, and any one field in fewer than {_percent(policy.delta)}{left_out}."
+        f"{count_of(requests, 'request')}: with {percent(level)} confidence the candidate's status differs beyond the control in fewer "
+        f"than {percent(policy.delta_status)} of the requests, and any one field in fewer than {percent(policy.delta)}{beside}."
     )
     return Bound(requests=requests, rate=policy.delta, level=level, sentence=sentence)
 
@@ -273,58 +283,37 @@ def _not_fresh(snapshot: Snapshot, policy: Policy) -> list[Reason]:
     if snapshot.fresh or policy.preset == "rollout":
         return []
     message = "The passes were not sent from fresh state: nothing differed, but a later pass is no independent answer."
-    return [_reason(ReasonCode.NOT_FRESH, message)]
+    return [reason(ReasonCode.NOT_FRESH, message)]
 
 
 def _thin(snapshot: Snapshot) -> list[Reason]:
     if not snapshot.thin_endpoints:
         return []
-    names = dict.fromkeys(snapshot.thin_endpoints, "")
-    message = f"{_count(len(names), 'endpoint')} had too few requests for a bound of their own: {_listed(names)}."
-    return [_reason(ReasonCode.THIN_ENDPOINTS, message)]
+    names = snapshot.thin_endpoints
+    message = f"{count_of(len(names), 'endpoint')} had too few requests for a bound of their own: {listed(names)}."
+    return [reason(ReasonCode.THIN_ENDPOINTS, message)]
 
 
 def _notes(snapshot: Snapshot, totals: Totals, unused_rules: tuple[str, ...]) -> list[Reason]:
     """What a reader must know whatever the verdict is."""
     notes = []
     if not snapshot.latency_valid:
-        notes.append(_reason(ReasonCode.LATENCY_INVALID, "Stable and secondary differ in speed, so latency had no say."))
-    for reason, code, what in (
+        notes.append(reason(ReasonCode.LATENCY_INVALID, "Stable and secondary differ in speed, so latency had no say."))
+    for skipped, code, what in (
         (SkipReason.WRITE, ReasonCode.WRITES_SKIPPED, "writes were not sent to the shadows"),
         (SkipReason.OTHER_HOST, ReasonCode.HOSTS_SKIPPED, "requests to other hosts were left out"),
         (SkipReason.BROKEN_ENTRY, ReasonCode.BROKEN_ENTRIES, "broken entries of the capture were left out"),
     ):
-        if totals.skipped.get(reason, 0):
-            notes.append(_reason(code, f"{totals.skipped[reason]:,} {what}."))
+        if totals.skipped.get(skipped, 0):
+            notes.append(reason(code, f"{totals.skipped[skipped]:,} {what}."))
     if snapshot.vacuous and 2 * snapshot.vacuous_trials <= _compared(snapshot):
         for name_of_code in sorted(set(snapshot.vacuous.values())):
-            names = {name: "" for name, of in snapshot.vacuous.items() if of == name_of_code}
-            notes.append(_reason(ReasonCode(name_of_code), f"{_count(len(names), 'endpoint')} not exercised: {_listed(names)}."))
+            names = [name for name, of in snapshot.vacuous.items() if of == name_of_code]
+            notes.append(reason(ReasonCode(name_of_code), f"{count_of(len(names), 'endpoint')} not exercised: {listed(names)}."))
     if unused_rules:
-        notes.append(
-            _reason(
-                ReasonCode.UNUSED_RULES, f"{_count(len(unused_rules), 'rule')} matched nothing: {_listed(dict.fromkeys(unused_rules, ''))}."
-            )
-        )
+        notes.append(reason(ReasonCode.UNUSED_RULES, f"{count_of(len(unused_rules), 'rule')} matched nothing: {listed(unused_rules)}."))
     return notes
 
 
 def _compared(snapshot: Snapshot) -> int:
     return sum(e.compared for e in snapshot.endpoints)
-
-
-def _listed(names: dict[str, str]) -> str:
-    shown = list(names)[:NAMES_SHOWN_MAX]
-    more = len(names) - len(shown)
-    return ", ".join(shown) + (f" and {more} more" if more else "")
-
-
-def _percent(share: float, *, up: bool = True) -> str:
-    """With two significant digits, rounded up where it is a bound: never more than is claimed."""
-    value = share * 100.0
-    if value <= 0.0:
-        return "0 %"
-    digits = 1 - math.floor(math.log10(value))
-    scale = 10.0**digits
-    rounded = (math.ceil(value * scale - 1e-9) if up else math.floor(value * scale + 1e-9)) / scale
-    return f"{rounded:.{max(0, digits)}f}".rstrip("0").rstrip(".") + " %" if digits > 0 else f"{rounded:.0f} %"

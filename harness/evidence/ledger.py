@@ -11,6 +11,7 @@ from harness.core.limits import EVIDENCE_SESSIONS_MAX, EXEMPLARS_PER_FINDING_MAX
 from harness.evidence.bets import Bet, TrialBets
 from harness.evidence.confirm import BetIndex, Question, Questions
 from harness.evidence.findings import finding_id
+from harness.evidence.hard_rules import HardRules
 from harness.evidence.hypothesis import Hypothesis, PoolState
 from harness.evidence.keys import KeyBudget, KeyMemory
 from harness.evidence.latency import LIVE_BLOCK, REPLAY_BLOCK, EndpointLatency, LatencyBook
@@ -91,6 +92,7 @@ class Ledger:
             LIVE_BLOCK if live else REPLAY_BLOCK, policy.latency_tolerance, policy.latency_requests_min, POOL_WEIGHTS[Pool.LATENCY]
         )
         self.latency_pool_decided_at: int | None = None
+        self.hard = HardRules(policy.effects)
         self._shares = EndpointShares(endpoints)
         self._budget = KeyBudget()
         self.pools: dict[Pool, PoolState] = {
@@ -112,19 +114,20 @@ class Ledger:
         return len(self._overflow_ids)
 
     def fold(self, bets: TrialBets) -> tuple[str, ...]:
-        """Take the next trial. Returns the ids of findings of which this trial is worth keeping as an example."""
+        """Take the next trial. Returns the ids of findings, and names of hard rules, of which it is worth keeping as an example."""
         if not bets.repeat and (bets.pass_index, bets.fresh) != (self._pass, self._grouped):
             self._end_pass()
             self._pass, self._grouped = bets.pass_index, bets.fresh
         self.folded += 1
         self.control = bets.control
         self.design = bets.design
+        broken = self.hard.fold(bets, self.folded)
         index: BetIndex = {(bet.aspect, bet.path, bet.kind): bet for bet in bets.bets}
         if self.questions.about(bets.request):
             self._answer(bets, index)
         if bets.repeat:
             self.repeats += 1
-            return ()
+            return broken
         self._count_pass(bets)
         endpoint = self.endpoints.get(bets.endpoint)
         if endpoint is None:
@@ -135,7 +138,7 @@ class Ledger:
         endpoint.first += bets.pass_index == 0 and not bets.tainted
         self.reproduction.fold(bets)
         self._fold_latency(bets, endpoint)
-        return self._fold_bets(bets, endpoint) if bets.bets else ()
+        return broken + self._fold_bets(bets, endpoint) if bets.bets else broken
 
     def snapshot(self) -> Snapshot:
         """Where everything stands now. From fresh state it is to be asked for after a pass: one that is not over counts as
@@ -149,6 +152,10 @@ class Ledger:
         return (self.folded, self._pass) if self.wealth.names(hypothesis.stake) else None
 
     def failed(self) -> tuple[int, int] | None:
+        """(trials folded, pass) when the gate failed: when its sum reached 1/alpha or a hard rule was broken, whichever was first."""
+        return min((at for at in (self.proven(), self.hard.failed) if at is not None), default=None)
+
+    def proven(self) -> tuple[int, int] | None:
         """(trials folded, pass) when the gate's sum reached 1/alpha."""
         return self.wealth.reached(self.folded, self._pass, latency=self.latency.valid)
 

@@ -147,6 +147,38 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     blocking: tuple[Blocking, ...] = ()
 
 
+class BrokenRule(msgspec.Struct, frozen=True, kw_only=True):
+    """One side of a policy's rule on effects (`at_most` or `at_least`), and how the candidate broke it at one endpoint."""
+
+    rule: int
+    """Its place in the policy, from 0."""
+    effect: str
+    """The rule's pattern."""
+    limit: int
+    missing: bool
+    """The candidate did less than `at_least`; otherwise more than `at_most`."""
+    why: str
+    endpoint: str
+    judged: int
+    """Trials of the endpoint that the rule was applied to."""
+    trials: int
+    """Those that break it."""
+    untold: int
+    """Those in which the candidate did less than `at_least`, which prove nothing: its effects had not all come, it did not answer,
+    or the trial follows from an earlier divergence of its session."""
+    candidate: int
+    """What the candidate did in the trial that breaks it most."""
+    stable_min: int
+    """The least that stable did in a trial that breaks it."""
+    stable_max: int
+    stable_broke: int
+    """Those of the trials in which stable breaks it too."""
+    collectors: tuple[str, ...] = ()
+    """Which collectors saw the effect at any target, anywhere in the run."""
+    exemplars: tuple[str, ...] = ()
+    """Ids of trials that break it, the first one first."""
+
+
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """The ledger at one moment."""
 
@@ -181,8 +213,14 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Compared trials of those endpoints."""
     latency_valid: bool = True
     failed_at: int | None = None
-    """Trials folded when the gate failed; None while it has not."""
+    """Trials folded when the gate failed, by its evidence or by a hard rule; None while it has not."""
     failed_pass: int | None = None
+    proven_at: int | None = None
+    """Trials folded when the evidence alone failed the gate."""
+    hard: tuple[BrokenRule, ...] = ()
+    """The policy's rules on effects that the candidate broke, or may have."""
+    rules_unmet: tuple[str, ...] = ()
+    """Rules on effects, in words, that no judged trial was of the endpoint of."""
     pools: tuple[PoolEvidence, ...] = ()
     claims: tuple[Claim, ...] = ()
     """What a rollout pass claims; empty under preset capture."""

@@ -110,7 +110,7 @@ class Standing:
         vacuous = {name: str(code) for name, e in sorted(ledger.endpoints.items()) if (code := e.exercise.vacuous()) is not None}
         endpoints = tuple(self._endpoint(e) for _, e in sorted(ledger.endpoints.items()))
         wealth = ledger.wealth
-        reached = ledger.failed()
+        reached, proven = ledger.failed(), ledger.proven()
         return Snapshot(
             seq=ledger.folded,
             control=ledger.control,
@@ -132,6 +132,9 @@ class Standing:
             latency_valid=ledger.latency.valid,
             failed_at=None if reached is None else reached[0],
             failed_pass=None if reached is None else reached[1],
+            proven_at=None if proven is None else proven[0],
+            hard=ledger.hard.broken(),
+            rules_unmet=ledger.hard.unmet(),
             pools=self._pools(),
             claims=claims_of(ledger, self) if self._policy.preset == "rollout" else (),
             fresh=ledger.fresh,
@@ -160,7 +163,7 @@ class Standing:
             path=hypothesis.path,
             kind=hypothesis.kind,
             finding_class=finding_class,
-            severity=severity_of(hypothesis.aspect, hypothesis.kind),
+            severity=severity_of(hypothesis.aspect, hypothesis.kind, hypothesis.path),
             compared=compared,
             diverged=hypothesis.alone + hypothesis.followers,
             control_diverged=hypothesis.control,

@@ -31,10 +31,11 @@ class Pool(StrEnum):
     """One hypothesis for the whole run, over every endpoint."""
 
     COARSE = "coarse"
-    """Status, transport, effects and kinds, together."""
+    """Status, transport, and the kind channel of everything else: of effects, what is done and what not."""
     STATUS = "status"
     TRANSPORT = "transport"
     BODY_VALUES = "body_values"
+    """Values in bodies, and those that effects are done with: generated ones must not drown what the coarse pool hears."""
     HEADER_VALUES = "header_values"
     LATENCY = "latency"
 
@@ -60,6 +61,8 @@ def family_of(aspect: Aspect, kind: Kind) -> Family:
 
 def pools_of(aspect: Aspect, kind: Kind) -> tuple[Pool, ...]:
     """The pools that a bet of this sort goes into as well."""
+    if aspect is Aspect.EFFECTS and CHANNEL_OF[kind] is not Channel.KIND:
+        return (Pool.BODY_VALUES,)
     if family_of(aspect, kind) is Family.COARSE:
         if aspect is Aspect.STATUS:
             return (Pool.COARSE, Pool.STATUS)

@@ -2,6 +2,8 @@
 
 import hashlib
 import math
+import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Final
 
@@ -10,13 +12,14 @@ from msgspec import inspect
 
 from harness.core.errors import UsageError
 from harness.core.labels import RunMode
-from harness.core.limits import PASSES_MAX
-from harness.evidence.policy import Policy
+from harness.core.limits import EFFECTS_PER_ARM_MAX, PASSES_MAX
+from harness.evidence.hard_rules import EFFECT_RULES_MAX
+from harness.evidence.policy import Policy, content_of
 from harness.settings.check import Checker, Invalid
 from harness.settings.forms import is_policy_file
 from harness.settings.keys import Facts
 from harness.settings.problems import ConfigError, Problem, closest, preview
-from harness.settings.tree import MappingNode, read_yaml_file
+from harness.settings.tree import Entry, MappingNode, Node, Scalar, SequenceNode, read_yaml_file
 
 PRESETS: Final = ("capture", "rollout")
 DEFAULT_POLICY: Final = "default"
@@ -52,8 +55,15 @@ RANGES: Final = {
     "noisy_share": Range(0, 1),
     "passes_min": Range(1, PASSES_MAX, low_open=False),
     "passes_max": Range(1, PASSES_MAX, low_open=False),
+    "effects_seen_share_min": Range(0, 1),
 }
 """By field of Policy; every number has one."""
+EFFECT_RANGES: Final = {
+    "at_most": Range(0, EFFECTS_PER_ARM_MAX - 1, low_open=False),
+    "at_least": Range(1, EFFECTS_PER_ARM_MAX - 1, low_open=False),
+}
+"""By field of EffectRule: of one request no more effects are kept, so larger numbers could not be told apart."""
+_COLLECTOR: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
 class LoadedPolicy(msgspec.Struct, frozen=True):
@@ -92,11 +102,11 @@ def load_policy(name: str, *, folder: Path) -> LoadedPolicy:
     checker = Checker(str(path), problems)
     kind = inspect.type_info(Policy)
     found = checker.value(tree, kind, "", Facts())
+    _check_ranges(checker, tree, RANGES)
+    _check_effects(checker, tree)
     if isinstance(found, Invalid) or not isinstance(found, dict):
-        _check_ranges(checker, tree)
         raise ConfigError(problems, subject="policy")
     policy = msgspec.convert({"name": path.stem, **found}, Policy)
-    _check_ranges(checker, tree)
     if policy.preset not in PRESETS:
         node = next((entry for entry in tree.entries if entry.key == "preset"), tree)
         checker.report(
@@ -112,14 +122,49 @@ def load_policy(name: str, *, folder: Path) -> LoadedPolicy:
 
 def digest_of(policy: Policy) -> str:
     """SHA-256 of the policy's canonical JSON: the same for the same numbers, however the file is written."""
-    return hashlib.sha256(msgspec.json.encode(policy, order="deterministic")).hexdigest()
+    return hashlib.sha256(msgspec.json.encode(content_of(policy))).hexdigest()
 
 
-def _check_ranges(checker: Checker, tree: MappingNode) -> None:
+def _check_ranges(checker: Checker, tree: MappingNode, ranges: Mapping[str, Range], prefix: str = "") -> None:
     for entry in tree.entries:
         number = getattr(entry.node, "value", None)
-        bounds = RANGES.get(entry.key)
+        bounds = ranges.get(entry.key)
         if bounds is None or isinstance(number, bool) or not isinstance(number, int | float) or not math.isfinite(number):
             continue
         if not bounds.admits(number):
-            checker.report(entry, entry.key, f"{number:g} is out of range", allowed=bounds.words())
+            checker.report(entry, prefix + entry.key, f"{number:g} is out of range", allowed=bounds.words())
+
+
+def _check_effects(checker: Checker, tree: MappingNode) -> None:
+    """What types do not say of rules on effects and of the collectors that are required."""
+    for entry in tree.entries:
+        items = entry.node.items if isinstance(entry.node, SequenceNode) else ()
+        if entry.key == "effects":
+            if len(items) > EFFECT_RULES_MAX:
+                checker.report(entry, entry.key, f"{len(items)} rules are too many", allowed=f"up to {EFFECT_RULES_MAX}")
+            for index, item in enumerate(items):
+                if isinstance(item, MappingNode):
+                    _check_effect_rule(checker, item, f"effects[{index}].")
+        elif entry.key == "require_effects":
+            for index, item in enumerate(items):
+                if isinstance(item, Scalar) and not _COLLECTOR.fullmatch(item.text):
+                    what = f"{preview(item.text)} is no name of a collector"
+                    checker.report(item, f"require_effects[{index}]", what, allowed="names as in effects.collect, such as http or postgres")
+
+
+def _check_effect_rule(checker: Checker, rule: MappingNode, prefix: str) -> None:
+    _check_ranges(checker, rule, EFFECT_RANGES, prefix)
+    by_key: dict[str, Entry] = {entry.key: entry for entry in rule.entries}
+    for key in ("effect", "endpoint"):
+        if key in by_key and not _text(by_key[key].node, "?").strip():
+            checker.report(by_key[key], prefix + key, "is empty", allowed="a pattern, in which * stands for any characters")
+    limits = {key: getattr(by_key[key].node, "value", None) for key in EFFECT_RANGES if key in by_key}
+    if all(limit is None for limit in limits.values()):
+        checker.report(rule, prefix.rstrip("."), "says neither at_most nor at_least", allowed="at_most, at_least or both")
+    least, most = limits.get("at_least"), limits.get("at_most")
+    if isinstance(least, int) and isinstance(most, int) and least > most:
+        checker.report(by_key["at_least"], f"{prefix}at_least", f"{least} is more than at_most, {most}")
+
+
+def _text(node: Node, other: str) -> str:
+    return node.text if isinstance(node, Scalar) else other

@@ -15,7 +15,7 @@ from comparators.api import BodyView, RuleUse
 from comparators.exchange import Side, compare_exchanges, sniffed
 from comparators.plan import build_plan
 from harness.core import limits
-from harness.core.canon import Rule, RuleAction
+from harness.core.canon import Rule, RuleAction, rule_problems
 from harness.core.labels import Aspect, ErrorKind, Kind
 from harness.core.values import Body, Difference, Exchange, Request, TransportError
 from tests.comparators.support import compared, encoded, exchange, kinds, mirrored, pairs, plain, plan_of, typed, with_response
@@ -240,3 +240,18 @@ def test_the_plan_of_an_endpoint_is_found_again() -> None:
     first = plan.comparator_for(JSON)
     assert first is not None
     assert first is plan.comparator_for(JSON)
+
+
+def test_a_path_beyond_its_bound_is_looked_up_in_rules_too() -> None:
+    """It ends in the middle of a quoted key."""
+
+    def nested(value: Any) -> bytes:
+        for _ in range(6):
+            value = {"it's " * 20: value}
+        return json.dumps(value).encode()
+
+    ignored = Rule(action=RuleAction.IGNORE, path="$.x")
+    (found,) = compared(typed("application/json", nested(1)), typed("application/json", nested(2)), ignored)
+    assert len(found.path) == limits.PATH_CHARS_MAX
+    assert found.path.endswith("…")
+    assert rule_problems(Rule(action=RuleAction.IGNORE, path=found.path)), "no path that could be read as it stands"

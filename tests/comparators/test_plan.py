@@ -28,3 +28,8 @@ def test_memory_of_types_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     for number in range(20):
         assert plan.for_endpoint("GET /").comparator_for(f"x/{number}") is None
     assert len(plan._by_type) <= 4
+
+
+def test_the_effects_whose_order_matters() -> None:
+    assert build_plan((), ()).for_endpoint("GET /").ordered == ()
+    assert build_plan((), (), ("POST *",)).for_endpoint("GET /").ordered == ("POST *",)

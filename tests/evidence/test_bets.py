@@ -1,13 +1,14 @@
 import itertools
 import random
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core.labels import CHANNEL_DEPTH, CHANNEL_OF, MIRRORED_KIND, Aspect, Control, Design, ErrorKind, Kind, Role
-from harness.core.values import Body, Comparison, Difference, Exchange, Request, Response, TransportError, Trial
-from harness.evidence.bets import Bet, TrialBets, bets_of, decode_bets, design_of, encode_bets, mirrored
+from harness.core.labels import CHANNEL_DEPTH, CHANNEL_OF, MIRRORED_KIND, Aspect, Control, Design, EffectsSeen, ErrorKind, Kind, Role
+from harness.core.values import Arm, Body, Comparison, Difference, Effect, Exchange, Request, Response, TransportError, Trial
+from harness.evidence.bets import Bet, EffectCount, TrialBets, bets_of, decode_bets, design_of, encode_bets, mirrored
 from tests.evidence.build import arm, diff, pair, trial
 
 
@@ -260,3 +261,58 @@ def test_a_mirror_is_its_own_inverse() -> None:
 
 def test_arms_are_built_as_the_tests_think() -> None:
     assert arm(Role.STABLE).exchange.latency_ms == 5.0
+
+
+def done(role: Role, *operations: str, collector: str = "http") -> Arm:
+    effects = tuple(Effect(collector=collector, operation=operation, document=b'{"secret": 1}') for operation in operations)
+    return msgspec.structs.replace(arm(role), effects=effects)
+
+
+def test_effects_are_counted_by_operation_for_each_arm() -> None:
+    seen = msgspec.structs.replace(
+        trial(effects_seen=EffectsSeen.COMPLETE),
+        stable=done(Role.STABLE, "POST b/", "GET a/"),
+        secondary=done(Role.SECONDARY, "POST b/"),
+        candidate=done(Role.CANDIDATE, "POST b/", "POST b/", "SET k"),
+    )
+    bets = bets_of(seen, three(1, 1, 1))
+    assert bets.effects_seen is EffectsSeen.COMPLETE
+    assert bets.effects == (
+        EffectCount("http", "GET a/", 1, 0, 0),
+        EffectCount("http", "POST b/", 1, 1, 2),
+        EffectCount("http", "SET k", 0, 0, 1),
+    )
+    assert decode_bets(encode_bets(bets)) == bets
+    assert b"secret" not in encode_bets(bets)
+    turned = msgspec.structs.replace(seen, stable=msgspec.structs.replace(seen.stable, effects=seen.stable.effects[::-1]))
+    assert bets_of(turned, three(1, 1, 1)).effects == bets.effects
+
+
+def test_the_same_operation_of_another_collector_is_another_effect() -> None:
+    seen = msgspec.structs.replace(trial(effects_seen=EffectsSeen.TIMED_OUT), secondary=None)
+    seen = msgspec.structs.replace(seen, stable=done(Role.STABLE, "GET a/"), candidate=done(Role.CANDIDATE, "GET a/", collector="otlp"))
+    assert bets_of(seen, three(1, 1, 1)).effects == (EffectCount("http", "GET a/", 1, 0, 0), EffectCount("otlp", "GET a/", 0, 0, 1))
+
+
+def test_effects_that_were_not_watched_cost_nothing() -> None:
+    bets = bets_of(msgspec.structs.replace(trial(), candidate=done(Role.CANDIDATE, "GET a/")), three(1, 1, 1))
+    assert (bets.effects_seen, bets.effects) == (EffectsSeen.NONE, ())
+
+
+OLD = bytes.fromhex(
+    "dc001307a27437aa474554202f7b696e747da974687265655f61726da97365636f6e6461727902c3c2c2c2cf74840ae19114466fc3cfe64984c3aacf6ede00"
+    "93ccc8cb4014000000000000c093ccc8cb4014000000000000c093ccc8cb4014000000000000c0cccc9197a4626f6479a3242e78a46e756c6ca963616e6469"
+    "64617465c2c3cf6dfd552a65ebb3e1"
+)
+"""A trial's bets as they were stored before effects were counted."""
+
+
+def test_bets_of_earlier_runs_can_be_read() -> None:
+    seen = trial(seq=7, entry=1, recorded=Response(204), session="s", pass_index=2, fresh=True)
+    now = bets_of(seen, pair({"$.x": ("a", "a", None)}))
+    read = decode_bets(OLD)
+    # Hashes are of the version that wrote them.
+    bets = tuple(msgspec.structs.replace(bet, key=read.bets[0].key) for bet in now.bets)
+    assert read == msgspec.structs.replace(now, request=read.request, session=read.session, bets=bets)
+    assert (read.effects_seen, read.effects) == (EffectsSeen.NONE, ())
+    assert len(encode_bets(now)) - len(OLD) == len("none") + 2, "a word and an empty list: what a run without effects pays"

@@ -30,6 +30,24 @@ def test_how_grave_it_is(aspect: Aspect, kind: Kind, severity: Severity) -> None
     assert severity_of(aspect, kind) is severity
 
 
+@pytest.mark.parametrize(
+    ("path", "kind", "severity"),
+    [
+        ("$['http POST pay.test/charge']", Kind.DUPLICATED, Severity.CRITICAL),
+        ("$['http POST pay.test/charge']", Kind.FEWER, Severity.CRITICAL),
+        ("$['http POST pay.test/charge'].body.amount", Kind.VALUE, Severity.CRITICAL),
+        ("$['http POST pay.test/charge'].body.items", Kind.ORDER, Severity.CRITICAL),
+        ("$['postgres INSERT public.orders']", Kind.EXTRA, Severity.CRITICAL),
+        ("$['http GET rates.test/today']", Kind.EXTRA, Severity.MAJOR),
+        ("$['otlp SELECT orders'].query", Kind.VALUE, Severity.MAJOR),
+        ("$", Kind.ORDER, Severity.MAJOR),
+        ("$", Kind.UNCOMPARABLE, Severity.CRITICAL),
+    ],
+)
+def test_how_grave_an_effect_is(path: str, kind: Kind, severity: Severity) -> None:
+    assert severity_of(Aspect.EFFECTS, kind, path) is severity
+
+
 def test_every_pair_has_a_severity() -> None:
     assert all(severity_of(aspect, kind) in Severity for aspect in Aspect for kind in Kind)
 

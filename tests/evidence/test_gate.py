@@ -1,16 +1,19 @@
 import random
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
+import msgspec
 import pytest
 
-from harness.core.labels import NEXT_STEP, Control, Design, FindingClass, ReasonCode, VerdictState
+from harness.core.labels import NEXT_STEP, Control, Design, EffectsSeen, FindingClass, ReasonCode, VerdictState
 from harness.core.values import Totals
+from harness.core.watched import EffectsFacts, LapseFact, TableDifference, Unattributed, Watched
+from harness.evidence.bets import EffectCount, TrialBets, decode_bets, encode_bets
 from harness.evidence.gate import completed_share, judge
 from harness.evidence.ledger import Ledger
-from harness.evidence.policy import Policy
+from harness.evidence.policy import EffectRule, Policy
 from harness.evidence.snapshot import Verdict
 from tests.evidence.test_ledger import ENDPOINT, RIGHT, WRONG, passes
-from tests.sim.world import Answer, Three, fold_all
+from tests.sim.world import Answer, Three, bets, fold_all
 
 ROLLOUT = Policy(preset="rollout")
 
@@ -323,3 +326,138 @@ def test_every_undecided_finding_is_a_reason_of_its_own() -> None:
     verdict = judged(answers * 1, Policy(passes_min=1))
     assert codes(verdict).count(ReasonCode.UNDECIDED) == 3
     assert FindingClass.UNDECIDED
+
+
+SEEN = {"stable": 80, "secondary": 80, "candidate": 80}
+WATCHED = EffectsFacts(watched=(Watched(collector="http", version="1", seen=SEEN),), complete=80)
+CHARGED_ONCE = EffectRule(effect="http POST pay.example/charge", at_most=1, at_least=1)
+
+
+def effectful(answers: Iterable[Answer], charges: Callable[[int], tuple[int, int, int]] = lambda _: (1, 1, 1)) -> list[TrialBets]:
+    """The stored bets of a run in which the arms charged so often."""
+    return [
+        msgspec.structs.replace(
+            bets(seq, answer), effects_seen=EffectsSeen.COMPLETE, effects=(EffectCount("http", "POST pay.example/charge", *charges(seq)),)
+        )
+        for seq, answer in enumerate(answers)
+    ]
+
+
+def judged_with(trials: list[TrialBets], policy: Policy, effects: EffectsFacts = WATCHED, **options: object) -> Verdict:
+    ledger = Ledger(policy, endpoints=(ENDPOINT,))
+    for trial in trials:
+        ledger.fold(decode_bets(encode_bets(trial)))
+    totals = Totals(requests=len(trials), compared=len(trials))
+    return judge(ledger.snapshot(), totals, policy, **{"replayable": 40, "effects": effects, **options})  # type: ignore[arg-type]  # of a test's choice
+
+
+def test_one_broken_rule_fails_a_run_in_which_nothing_is_proven() -> None:
+    trials = effectful(passes(2, size=40, wrong=()), lambda seq: (1, 1, 2 if seq == 17 else 1))
+    verdict = judged_with(trials, Policy(effects=(CHARGED_ONCE,)))
+    assert verdict.state is VerdictState.FAIL
+    assert codes(verdict) == [ReasonCode.HARD_RULE]
+    assert "did up to 2 (in 1 of 80 requests, first in trial t17), stable 1 in the same requests" in verdict.reasons[0].message
+    missing = effectful(passes(2, size=40, wrong=()), lambda seq: (1, 1, 0 if seq == 79 else 1))
+    assert codes(judged_with(missing, Policy(effects=(CHARGED_ONCE,)))) == [ReasonCode.HARD_RULE]
+
+
+def test_stored_bets_are_judged_by_another_policys_rules() -> None:
+    trials = effectful(passes(2, size=40, wrong=()), lambda seq: (1, 1, 2 if seq == 17 else 1))
+    assert judged_with(trials, Policy()).state is VerdictState.PASS
+    assert judged_with(trials, Policy(effects=(EffectRule(effect="POST *", at_most=2),))).state is VerdictState.PASS
+    assert judged_with(trials, Policy(effects=(EffectRule(effect="POST *", endpoint="PUT *", at_most=0),))).state is VerdictState.PASS
+    assert judged_with(trials, Policy(effects=(EffectRule(effect="POST *", at_most=1),))).state is VerdictState.FAIL
+
+
+def test_a_hard_failure_does_not_wait_for_whole_passes_and_beats_doubts() -> None:
+    trials = effectful(passes(1, size=3, wrong=()), lambda _: (1, 1, 2))
+    tables = (TableDifference(collector="postgres", table="orders", values={"stable": "1", "secondary": "1", "candidate": "2"}),)
+    verdict = judged_with(trials, Policy(effects=(CHARGED_ONCE,)), msgspec.structs.replace(WATCHED, tables=tables), interrupted=True)
+    assert verdict.state is VerdictState.FAIL
+    assert codes(verdict)[0] is ReasonCode.HARD_RULE
+    assert {ReasonCode.INTERRUPTED, ReasonCode.TOO_LITTLE_DATA, ReasonCode.FINAL_STATE} < set(codes(verdict))
+
+
+def test_a_proven_divergence_beside_a_broken_rule_is_named_too() -> None:
+    verdict = judged_with(effectful(passes(9, size=40), lambda _: (1, 1, 2)), Policy(effects=(CHARGED_ONCE,)))
+    assert verdict.state is VerdictState.FAIL
+    assert codes(verdict)[:2] == [ReasonCode.HARD_RULE, ReasonCode.DIVERGENCE]
+    assert ReasonCode.POOLED_DIVERGENCE not in codes(verdict)
+
+
+def test_rules_that_are_kept_pass_and_the_bound_says_what_was_compared() -> None:
+    verdict = judged_with(effectful(passes(2, size=40, wrong=())), Policy(effects=(CHARGED_ONCE,), require_effects=("http",)))
+    assert verdict.state is VerdictState.PASS
+    assert codes(verdict) == [ReasonCode.CLAIM_REACHED]
+    assert verdict.bound is not None
+    assert verdict.bound.sentence.endswith("of such requests differ (effects compared: http).")
+
+
+def test_a_rollout_says_what_was_compared_as_well() -> None:
+    ledger = Ledger(ROLLOUT, endpoints=(ENDPOINT,))
+    fold_all(ledger, stream(1100))
+    verdict = judge(ledger.snapshot(), Totals(requests=1100, compared=1100), ROLLOUT, effects=WATCHED)
+    assert verdict.bound is not None
+    assert "(effects compared: http)" in verdict.bound.sentence
+
+
+@pytest.mark.parametrize(
+    "effects",
+    [
+        EffectsFacts(),
+        msgspec.structs.replace(WATCHED, watched=(Watched(collector="redis", version="1", seen=SEEN),)),
+        msgspec.structs.replace(WATCHED, watched=(Watched(collector="http", version="1"),)),
+        msgspec.structs.replace(WATCHED, watched=(Watched(collector="http", version="1", seen=SEEN, unattributed={"candidate": 9}),)),
+        msgspec.structs.replace(
+            WATCHED, watched=(Watched(collector="http", version="1", seen=SEEN, lapses=(LapseFact(what="x", count=1),)),)
+        ),
+        msgspec.structs.replace(WATCHED, complete=70, timed_out=10),
+    ],
+)
+def test_nothing_passes_without_the_effects_that_are_required(effects: EffectsFacts) -> None:
+    trials = effectful(passes(2, size=40, wrong=()))
+    verdict = judged_with(trials, Policy(require_effects=("http",)), effects)
+    assert verdict.state is VerdictState.INCONCLUSIVE
+    assert set(codes(verdict)) == {ReasonCode.EFFECTS_NOT_OBSERVED}
+    assert judged_with(trials, Policy(), effects).state is VerdictState.PASS
+    assert judged_with(effectful(passes(9, size=40)), Policy(require_effects=("http",)), effects).state is VerdictState.FAIL
+
+
+def test_a_missing_effect_that_may_have_come_unseen_is_neither_pass_nor_failure() -> None:
+    trials = effectful(passes(2, size=40, wrong=()), lambda seq: (1, 1, int(seq != 5)))
+    blind = Watched(collector="http", version="1", seen=SEEN, lapses=(LapseFact(what="x", count=1, role="candidate"),))
+    verdict = judged_with(trials, Policy(effects=(CHARGED_ONCE,)), msgspec.structs.replace(WATCHED, watched=(blind,)))
+    assert (verdict.state, codes(verdict)) == (VerdictState.INCONCLUSIVE, [ReasonCode.EFFECTS_NOT_OBSERVED])
+    trials[5] = msgspec.structs.replace(trials[5], effects_seen=EffectsSeen.TIMED_OUT)
+    facts = msgspec.structs.replace(WATCHED, complete=79, timed_out=1)
+    verdict = judged_with(trials, Policy(effects=(CHARGED_ONCE,)), facts)
+    assert (verdict.state, codes(verdict)) == (VerdictState.INCONCLUSIVE, [ReasonCode.EFFECTS_NOT_OBSERVED])
+
+
+@pytest.mark.parametrize(
+    ("found", "state", "code"),
+    [
+        ({"tables": (TableDifference(collector="postgres", table="orders"),)}, VerdictState.INCONCLUSIVE, ReasonCode.FINAL_STATE),
+        ({"tables": (TableDifference(collector="postgres", table="orders", noisy=True),)}, VerdictState.PASS, ReasonCode.CLAIM_REACHED),
+        (
+            {"unattributed": (Unattributed(collector="http", operation="GET a/", counts={"candidate": 12}),)},
+            VerdictState.INCONCLUSIVE,
+            ReasonCode.EFFECTS_UNATTRIBUTED,
+        ),
+    ],
+)
+def test_what_lies_outside_the_trials_keeps_from_passing_without_any_policy(
+    found: dict[str, object], state: VerdictState, code: ReasonCode
+) -> None:
+    verdict = judged_with(effectful(passes(2, size=40, wrong=())), Policy(), msgspec.structs.replace(WATCHED, **found))
+    assert (verdict.state, codes(verdict)) == (state, [code])
+
+
+def test_background_effects_are_a_note_of_a_pass() -> None:
+    even = Unattributed(collector="http", operation="GET a/", counts={"stable": 2, "secondary": 3, "candidate": 3})
+    verdict = judged_with(effectful(passes(2, size=40, wrong=())), Policy(), msgspec.structs.replace(WATCHED, unattributed=(even,)))
+    assert (verdict.state, codes(verdict)) == (VerdictState.PASS, [ReasonCode.CLAIM_REACHED, ReasonCode.EFFECTS_UNATTRIBUTED])
+
+
+def test_without_requests_the_facts_change_nothing() -> None:
+    assert codes(judged_with([], Policy(effects=(CHARGED_ONCE,)))) == [ReasonCode.NO_DATA, ReasonCode.UNUSED_RULES]

@@ -42,7 +42,10 @@ def test_unknown_endpoints_are_numbered_as_they_come() -> None:
     [
         (Aspect.STATUS, Kind.CODE, Family.COARSE, (Pool.COARSE, Pool.STATUS)),
         (Aspect.TRANSPORT, Kind.ERROR, Family.COARSE, (Pool.COARSE, Pool.TRANSPORT)),
-        (Aspect.EFFECTS, Kind.VALUE, Family.COARSE, (Pool.COARSE,)),
+        (Aspect.EFFECTS, Kind.MISSING, Family.COARSE, (Pool.COARSE,)),
+        (Aspect.EFFECTS, Kind.DUPLICATED, Family.COARSE, (Pool.COARSE,)),
+        (Aspect.EFFECTS, Kind.VALUE, Family.COARSE, (Pool.BODY_VALUES,)),
+        (Aspect.EFFECTS, Kind.ORDER, Family.COARSE, (Pool.BODY_VALUES,)),
         (Aspect.BODY, Kind.MISSING, Family.COARSE, (Pool.COARSE,)),
         (Aspect.BODY, Kind.FORMAT, Family.VALUES, (Pool.BODY_VALUES,)),
         (Aspect.HEADERS, Kind.VALUE, Family.VALUES, (Pool.HEADER_VALUES,)),
