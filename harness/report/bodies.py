@@ -52,13 +52,22 @@ def read_body(headers: Headers, body: Body) -> Lines:
     return Lines(lines=tuple((text if indented is None else indented).split("\n")), size=body.size, note="; ".join(notes))
 
 
-def view_bodies(bodies: Sequence[Lines | None]) -> list[BodyView]:
+def read_document(data: bytes) -> Lines:
+    """The readable lines of an effect's document, or of any other JSON text that is whole. Never raises."""
+    text = data.decode("utf-8", "backslashreplace")
+    indented = _indented_json(text)
+    return Lines(lines=tuple((text if indented is None else indented).split("\n")), size=len(data))
+
+
+def view_bodies(
+    bodies: Sequence[Lines | None], *, chars_max: int = REPORT_BODY_CHARS_MAX, lines_max: int = REPORT_BODY_LINES_MAX
+) -> list[BodyView]:
     """The same stretch of several bodies, around the first line in which they differ; None gives an empty view."""
-    first = _first_line_shown([body.lines for body in bodies if body is not None])
-    return [BodyView() if body is None else _view(body, first) for body in bodies]
+    first = _first_line_shown([body.lines for body in bodies if body is not None], chars_max, lines_max)
+    return [BodyView() if body is None else _view(body, first, chars_max, lines_max) for body in bodies]
 
 
-def _view(body: Lines, first: int) -> BodyView:
+def _view(body: Lines, first: int, chars_max: int, lines_max: int) -> BodyView:
     shown: list[str] = []
     chars = 0
     cut = first > 0
@@ -66,16 +75,16 @@ def _view(body: Lines, first: int) -> BodyView:
         text = bounded(visible(bounded(line, REPORT_LINE_CHARS_MAX)), REPORT_LINE_CHARS_MAX)
         cut = cut or len(line) > REPORT_LINE_CHARS_MAX
         chars += len(text) + 1
-        if chars > REPORT_BODY_CHARS_MAX or len(shown) >= REPORT_BODY_LINES_MAX:
+        if chars > chars_max or len(shown) >= lines_max:
             cut = True
             break
         shown.append(text)
     return BodyView(text="\n".join(shown), first_line=first + 1, cut=cut, size=body.size, note=body.note)
 
 
-def _first_line_shown(bodies: Sequence[tuple[str, ...]]) -> int:
+def _first_line_shown(bodies: Sequence[tuple[str, ...]], chars_max: int, lines_max: int) -> int:
     """0 where everything fits, else a little before the first line that differs."""
-    fits = all(len(lines) <= REPORT_BODY_LINES_MAX and sum(map(len, lines)) + len(lines) <= REPORT_BODY_CHARS_MAX for lines in bodies)
+    fits = all(len(lines) <= lines_max and sum(map(len, lines)) + len(lines) <= chars_max for lines in bodies)
     if fits or len(bodies) < 2:
         return 0
     for index, row in enumerate(zip(*bodies, strict=False)):

@@ -11,8 +11,11 @@ from harness.core.canon import Rule
 from harness.core.labels import NEXT_STEP, FindingClass, RefusedReason, Role, Severity, ShedReason, SkipReason
 from harness.core.limits import REPORT_EXEMPLARS_MAX, REPORT_FINDINGS_MAX, REPORT_NOISE_MAX
 from harness.core.values import Totals
+from harness.core.watched import EffectsFacts
 from harness.evidence.policy import Policy
 from harness.evidence.snapshot import EndpointState, Evidence, Interval, Reason, Snapshot, TargetLatency, Verdict
+from harness.report.effect_facts import bounded_facts
+from harness.report.effect_words import blind_words
 from harness.report.model import (
     SCHEMA,
     Blind,
@@ -30,6 +33,8 @@ from harness.report.model import (
 )
 from harness.report.text import clean, method_of, shown_setting
 
+NO_EFFECTS: Final = EffectsFacts()
+"""A run that watched none."""
 SEVERITY_ORDER: Final = {severity: index for index, severity in enumerate(Severity)}
 CLASS_ORDER: Final = {
     FindingClass.DIVERGENCE: 0,
@@ -76,14 +81,17 @@ def build_report(
     blind: Iterable[Blind] = (),
     coverage: Coverage | None = None,
     settings: Iterable[SettingUsed] = (),
+    effects: EffectsFacts = NO_EFFECTS,
 ) -> Report:
     """Everything that is said about a run, as one value.
 
     `verdict` is None for a replay, which judges nothing. `rules_used` are indices into `rules`. Exemplars must have
     been built from redacted trials; they are attached by finding id, and one of an unknown finding is left out.
+    What could not be seen of `effects` is put beside `blind`.
     Numbers that are not finite become the largest finite ones, so that the report stays JSON.
     """
     listed = sorted(snapshot.findings, key=_gravest_first)[:REPORT_FINDINGS_MAX]
+    watched = bounded_facts(effects)
     shown = _shared_out(listed, exemplars)
     used = frozenset(rules_used)
     rule_views = tuple(_rule_view(index, rule, used=index in used) for index, rule in enumerate(rules))
@@ -104,9 +112,10 @@ def build_report(
         rules=rule_views,
         unused_rules=tuple(view for view in rule_views if not view.used),
         blocking=verdict.blocking if verdict else (),
-        blind=(*blind, *_blind_of(snapshot)),
+        blind=(*blind, *_blind_of(snapshot), *_blind_effects(effects, watched)),
         coverage=coverage or coverage_of(snapshot),
         settings=tuple(settings),
+        effects=watched,
     )
 
 
@@ -241,6 +250,18 @@ def _blind_of(snapshot: Snapshot) -> list[Blind]:
         found.append(Blind(what="findings beyond the report's bound", count=len(snapshot.findings) - REPORT_FINDINGS_MAX))
     if len(snapshot.noise) > REPORT_NOISE_MAX:
         found.append(Blind(what="noise entries beyond the report's bound", count=len(snapshot.noise) - REPORT_NOISE_MAX))
+    return found
+
+
+def _blind_effects(effects: EffectsFacts, shown: EffectsFacts) -> list[Blind]:
+    """What could not be seen of effects, and what the report's own bounds leave out of them."""
+    found = [Blind(what=clean(what), count=count) for what, count in blind_words(shown)]
+    for what, count in (
+        ("operations that belong to no request, beyond the report's bound", len(effects.unattributed) - len(shown.unattributed)),
+        ("tables and columns that ended otherwise, beyond the report's bound", len(effects.tables) - len(shown.tables)),
+    ):
+        if count:
+            found.append(Blind(what=what, count=count))
     return found
 
 

@@ -67,6 +67,7 @@ def reproducing_command(
     is_secret: Secret = is_secret_header,
     title: str = "",
     replay: str = "",
+    beside: bool = False,
 ) -> str:
     """A snippet for `sh` that ends with 0 where the answers are alike, 1 where they differ and 2 or more on trouble.
 
@@ -75,11 +76,12 @@ def reproducing_command(
     A header for which `is_secret` holds is taken from REPRO_<NAME>; its value is never written. Where a URL or a
     body holds a placeholder of a redacted value, REPRO_VALUE_<n> may give the real one.
     `replay` is a command line that sends the whole session again with its identifiers carried over; it is named in a note.
+    `beside`: what differs is what the builds do beside answering, which the snippet causes and cannot compare; a note says so.
     """
     kept = min(len(earlier), COMMAND_STEPS_MAX)
     while True:
         left_out = len(earlier) - kept
-        notes = _notes(title, left_out, mapped_ids, replay)
+        notes = _notes(title, left_out, mapped_ids, replay, beside=beside)
         command = _snippet([*earlier[left_out:], request], stable, candidate, notes, session=bool(earlier), is_secret=is_secret)
         if len(command) <= COMMAND_CHARS_MAX:
             return command
@@ -101,9 +103,11 @@ def _snippet(steps: Sequence[Request], stable: str, candidate: str, notes: Seque
     return "\n".join([*lines, *_COMPARING]) + "\n"
 
 
-def _notes(title: str, left_out: int, mapped_ids: int, replay: str) -> list[str]:
+def _notes(title: str, left_out: int, mapped_ids: int, replay: str, *, beside: bool) -> list[str]:
     notes = [clean(title)] if title else []
     notes.append("Builds that shadowdiff started have stopped: set REPRO_STABLE and REPRO_CANDIDATE to where yours run.")
+    if beside:
+        notes.append("What differs is a side effect: this makes both builds do it, for you to watch; their answers may be alike.")
     if left_out:
         notes.append(f"The first {left_out} steps of the session are left out.")
     if replay:

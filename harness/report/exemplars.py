@@ -1,16 +1,20 @@
 """An exemplar from a redacted trial: what a reader sees of one request and its answers. Pure."""
 
-from collections.abc import Sequence
+import re
+from collections.abc import Mapping, Sequence
+from typing import Final
 
-from harness.core.labels import ErrorKind, Kind, Role
+from harness.core.labels import Aspect, ErrorKind, Kind, Role
 from harness.core.limits import EXPLAIN_CHARS_MAX, REPORT_HEADERS_MAX
 from harness.core.values import Arm, Comparison, Difference, Exchange, Request, Trial
 from harness.evidence.snapshot import Evidence
 from harness.report.bodies import Lines, read_body, view_bodies
 from harness.report.command import Secret, is_secret_header, reproducing_command
-from harness.report.model import AnswerView, BodyView, Exemplar, RequestView
+from harness.report.effect_views import ShownEffects, effect_times, effect_views
+from harness.report.effect_words import named_place, note_words, often_words, times_words
+from harness.report.model import AnswerView, BodyView, EffectMark, Exemplar, RequestView
 from harness.report.text import bounded, clean, clean_headers, visible
-from harness.report.words import KIND_WORDS
+from harness.report.words import kind_words, place_words
 
 
 def build_exemplar(
@@ -33,6 +37,8 @@ def build_exemplar(
     `replay` is the command line that replays the trial's session.
     """
     difference = _difference_at(finding, comparison)
+    effects = effect_views(trial, finding.aspect, finding.path)
+    times = _times(finding, trial)
     bodies = view_bodies([_lines(trial.stable), _lines(trial.candidate), _lines(trial.secondary)])
     return Exemplar(
         finding=finding.id,
@@ -42,7 +48,7 @@ def build_exemplar(
         candidate=_answer(trial.candidate, bodies[1]) if trial.candidate else None,
         secondary=_answer(trial.secondary, bodies[2]) if trial.secondary else None,
         where=clean((difference.where or difference.path) if difference else finding.path),
-        explanation=_joined(_explained(finding, difference), explanation),
+        explanation=_joined(_explained(finding, trial, difference, effects, times), explanation),
         command=reproducing_command(
             trial.request,
             stable=stable,
@@ -51,8 +57,13 @@ def build_exemplar(
             mapped_ids=trial.mapped_ids,
             is_secret=is_secret,
             replay=replay,
-            title=f"{finding.endpoint}: {finding.aspect.value} {finding.path}: {KIND_WORDS[finding.kind]}",
+            title=f"{finding.endpoint}: {place_words(finding)}: {kind_words(finding)}",
+            beside=finding.aspect is Aspect.EFFECTS,
         ),
+        times=times,
+        effects=effects.views,
+        effects_left_out=effects.left_out,
+        effects_seen=trial.effects_seen,
     )
 
 
@@ -71,13 +82,61 @@ def _joined(sentence: str, lines: str) -> str:
     return f"{sentence}\n{more}" if more else sentence
 
 
-def _explained(finding: Evidence, difference: Difference | None) -> str:
-    if difference is None:
-        return KIND_WORDS[finding.kind].capitalize() + "."
+_COUNTED: Final = (Kind.MISSING, Kind.EXTRA, Kind.DUPLICATED, Kind.FEWER)
+_COUNTS: Final = re.compile(r"[0-9]+ times?(?: against [0-9]+)?")
+"""What a comparator notes of counts, which are said already."""
+
+
+def _times(finding: Evidence, trial: Trial) -> dict[Role, int]:
+    """How often each target does what the finding is about, where it is that."""
+    if finding.aspect is not Aspect.EFFECTS or finding.kind not in _COUNTED:
+        return {}
+    times = effect_times(trial, finding.path)
+    return times if times.get(Role.STABLE) != times.get(Role.CANDIDATE) else {}
+
+
+def _explained(finding: Evidence, trial: Trial, difference: Difference | None, effects: ShownEffects, times: Mapping[Role, int]) -> str:
+    if times:
+        notes = "; ".join(_effect_notes(finding, trial, difference, effects))
+        return clean(f"{_sentence(often_words(finding.kind, times))}: {times_words(times)}{f' ({notes})' if notes else ''}.")
+    if difference is None or _is_one_sided(finding):
+        return _sentence(kind_words(finding)) + "."
     absent = "an answer" if finding.kind is Kind.ERROR else "nothing"
     sides = [f"{role} {_value(value, absent)}" for role, value in (("stable", difference.left), ("candidate", difference.right))]
-    note = f" ({clean(difference.note)})" if difference.note else ""
-    return clean(f"{KIND_WORDS[finding.kind].capitalize()}: {', '.join(sides)}{note}.")
+    note = f" ({clean(_note(finding, difference.note))})" if difference.note else ""
+    return clean(f"{_sentence(kind_words(finding))}: {', '.join(sides)}{note}.")
+
+
+def _is_one_sided(finding: Evidence) -> bool:
+    """One side of the difference is a whole effect: its document says nothing of what is wrong."""
+    whole = (place := named_place(finding.path)) is not None and place.whole
+    return finding.aspect is Aspect.EFFECTS and whole and finding.kind in (Kind.MISSING, Kind.EXTRA)
+
+
+def _note(finding: Evidence, note: str) -> str:
+    return note_words(note) if finding.aspect is Aspect.EFFECTS else note
+
+
+def _effect_notes(finding: Evidence, trial: Trial, difference: Difference | None, effects: ShownEffects) -> list[str]:
+    """How those were answered that the candidate does and stable does not, then what was noted of the difference besides.
+
+    Which of several is one too many is for the rows to say, so that the words and they agree.
+    """
+    place = named_place(finding.path)
+    notes: list[str] = []
+    if place is not None:
+        own = [
+            view for view in effects.views.get(Role.CANDIDATE, ()) if (view.collector, view.operation) == (place.collector, place.operation)
+        ]
+        notes = [view.note for view in own if view.note and view.mark in (EffectMark.EXTRA, EffectMark.DUPLICATED)]
+    of_effects = {part for arm in trial.arms() for effect in arm.effects for part in effect.note.split("; ")}
+    parts = difference.note.split("; ") if difference is not None else []
+    notes += [part for part in parts if part and part not in of_effects and not _COUNTS.fullmatch(part)]
+    return list(dict.fromkeys(notes))
+
+
+def _sentence(words: str) -> str:
+    return words[:1].upper() + words[1:]
 
 
 def _value(value: object, absent: str) -> str:

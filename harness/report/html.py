@@ -10,8 +10,9 @@ import msgspec
 from markupsafe import Markup
 
 from harness.core.errors import SetupError
-from harness.core.labels import FindingClass, Role, Severity, VerdictState
-from harness.report import plots, words
+from harness.core.labels import Aspect, FindingClass, Role, Severity, VerdictState
+from harness.report import effect_words, plots, words
+from harness.report.effect_layout import COLUMNS, EffectRow, TableCard, differing, effect_rows, table_cards
 from harness.report.frames import latency_frame
 from harness.report.model import AnswerView, Exemplar, FindingView, Report
 from harness.report.sidebyside import Row, side_by_side
@@ -29,6 +30,11 @@ class ExemplarCard(msgspec.Struct, frozen=True):
     answers: tuple[tuple[str, AnswerView], ...]
     headers: list[Row]
     body: list[Row]
+    where: str
+    effects: list[EffectRow]
+    done: str
+    """What the effects come to, in words."""
+    about_effects: bool
 
 
 class FindingCard(msgspec.Struct, frozen=True):
@@ -43,6 +49,15 @@ class FindingCard(msgspec.Struct, frozen=True):
     opened: bool
     exemplars: tuple[ExemplarCard, ...]
     followers: tuple["FindingCard", ...] = ()
+
+
+class EffectsCard(msgspec.Struct, frozen=True):
+    """The section on side effects laid out."""
+
+    roles: tuple[Role, ...]
+    tables: list[TableCard]
+    noisy: list[TableCard]
+    complete: str
 
 
 class LatencyRow(msgspec.Struct, frozen=True):
@@ -87,6 +102,9 @@ def render_html(report: Report) -> str:
         numbers=_numbers(report),
         flow=_flow(report),
         latency=_latency_rows(report),
+        effects=_effects_card(report),
+        fx=effect_words,
+        columns=COLUMNS,
         State=VerdictState,
     )
 
@@ -114,25 +132,55 @@ def _card(report: Report, finding: FindingView, *, opened: bool = False, followe
     return FindingCard(
         finding=finding,
         place=words.place_words(finding),
-        what=words.KIND_WORDS[finding.kind],
+        what=words.kind_words(finding),
         evidence=words.evidence_words(finding, report),
         bar=Markup(bar),  # noqa: S704 - numbers only
         follows=words.follows_words(finding, report),
         opened=opened,
-        exemplars=tuple(_exemplar_card(exemplar) for exemplar in finding.exemplars),
+        exemplars=tuple(_exemplar_card(finding, exemplar) for exemplar in finding.exemplars),
         followers=tuple(_card(report, follower) for follower in followers),
     )
 
 
-def _exemplar_card(exemplar: Exemplar) -> ExemplarCard:
+def _exemplar_card(finding: FindingView, exemplar: Exemplar) -> ExemplarCard:
     sides = ((Role.STABLE, exemplar.stable), (Role.CANDIDATE, exemplar.candidate), (Role.SECONDARY, exemplar.secondary))
     answers = tuple((role.value, answer) for role, answer in sides if answer is not None)
     first, *others = [answer for _, answer in answers]
+    about = effect_words.named_place(finding.path) if finding.aspect is Aspect.EFFECTS else None
+    effects = effect_rows(exemplar, about)
     return ExemplarCard(
         exemplar=exemplar,
         answers=answers,
         headers=side_by_side(_header_text(first), [_header_text(other) for other in others], context=0),
         body=side_by_side(first.body.text, [other.body.text for other in others], first_line=first.body.first_line),
+        where=words.where_words(finding, exemplar.where),
+        effects=effects,
+        done=_done(exemplar, effects),
+        about_effects=finding.aspect is Aspect.EFFECTS,
+    )
+
+
+def _done(exemplar: Exemplar, effects: list[EffectRow]) -> str:
+    """`3 side effects, 1 of them otherwise at the candidate`."""
+    counted = count_of(len(effects), "side effect")
+    otherwise = differing(effects)
+    if otherwise:
+        counted += f", {otherwise} of them otherwise at the candidate"
+    if exemplar.effects_left_out:
+        counted += f"; {exemplar.effects_left_out:,} more not shown"
+    return counted
+
+
+def _effects_card(report: Report) -> EffectsCard | None:
+    """None where no collector watched."""
+    facts = report.effects
+    if not facts.watched:
+        return None
+    return EffectsCard(
+        roles=tuple(effect_words.roles_of(facts)),
+        tables=table_cards(facts, noisy=False),
+        noisy=table_cards(facts, noisy=True),
+        complete=effect_words.complete_words(facts),
     )
 
 

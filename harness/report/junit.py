@@ -5,10 +5,11 @@ import xml.etree.ElementTree as ET
 from typing import Final
 
 from harness.core.labels import FindingClass, VerdictState
+from harness.core.limits import REPORT_TABLE_ROWS_MAX
+from harness.report.effect_words import table_lines, watched_words
 from harness.report.model import FindingView, Report
 from harness.report.text import count_of, visible
 from harness.report.words import (
-    KIND_WORDS,
     evidence_words,
     more_words,
     next_steps,
@@ -16,6 +17,7 @@ from harness.report.words import (
     reason_words,
     summary_words,
     verdict_word,
+    what_words,
 )
 
 SUITE: Final = "shadowdiff"
@@ -59,6 +61,10 @@ def _properties(report: Report) -> ET.Element:
         "requests": str(report.totals.requests),
         "compared": str(report.totals.compared),
     }
+    if report.effects.watched:
+        facts["effects"] = watched_words(report.effects)
+    if tables := table_lines(report.effects):
+        facts["stored"] = "; ".join(tables[:REPORT_TABLE_ROWS_MAX])
     for name, value in facts.items():
         ET.SubElement(properties, "property", name=name, value=_text(value))
     return properties
@@ -97,7 +103,7 @@ def _endpoint_case(report: Report, endpoint: str, findings: list[FindingView]) -
 
 
 def _finding_line(report: Report, finding: FindingView) -> str:
-    parts = [f"{finding.severity.value}: {place_words(finding)}: {KIND_WORDS[finding.kind]}", evidence_words(finding, report)]
+    parts = [f"{finding.severity.value}: {place_words(finding)}: {what_words(finding)}", evidence_words(finding, report)]
     return "; ".join([*parts, *filter(None, [more_words(finding)]), f"finding {finding.id}"])
 
 

@@ -3,14 +3,14 @@
 import re
 from typing import Final
 
-from harness.core.labels import FindingClass, VerdictState
+from harness.core.labels import Aspect, FindingClass, VerdictState
 from harness.core.limits import REPORT_TABLE_ROWS_MAX
+from harness.report.effect_words import inside_words, named_place, watched_words
 from harness.report.model import FindingView, Report
 from harness.report.text import clean, count_of
 from harness.report.words import (
     CLASS_WORDS,
     HEADLINE,
-    KIND_WORDS,
     counts_words,
     evidence_words,
     families,
@@ -18,8 +18,10 @@ from harness.report.words import (
     more_words,
     not_compared_words,
     place_words,
+    stored_words,
     summary_words,
     verdict_word,
+    what_words,
     why_words,
 )
 
@@ -40,7 +42,7 @@ def render_markdown(report: Report, *, where: str = "") -> str:
     if report.bound:
         lines += [f"> {escaped(report.bound.sentence)}", ""]
     findings = _listed(report)
-    lines += [*_findings(report, findings), *_reasons(report, findings), *_left_out(report)]
+    lines += [*_findings(report, findings), *_reasons(report, findings), *_effects(report), *_left_out(report)]
     facts = [f"run {code(report.run.id)}", f"policy {code(report.policy.name)}", f"control {code(report.control.value)}"]
     if report.run.build:
         facts.insert(0, f"build {code(report.run.build)}")
@@ -89,11 +91,29 @@ def _row(report: Report, finding: FindingView) -> str:
     cells = (
         finding.severity.value,
         code(finding.endpoint),
-        f"{code(place_words(finding))} {KIND_WORDS[finding.kind]}" + (f"; {escaped(follows)}" if follows else ""),
+        f"{_place(finding)} {escaped(what_words(finding))}" + (f"; {escaped(follows)}" if follows else ""),
         escaped(evidence),
         CLASS_WORDS[finding.finding_class],
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _place(finding: FindingView) -> str:
+    """Where it is; of an effect, its operation and the place in it are code by themselves."""
+    place = named_place(finding.path) if finding.aspect is Aspect.EFFECTS else None
+    if place is None:
+        return code(place_words(finding))
+    words = f"effect {code(place.operation)} ({escaped(place.collector)})"
+    return words if place.whole else f"{words}: {code(inside_words(place))}"
+
+
+def _effects(report: Report) -> list[str]:
+    """What was watched of side effects, and what was stored otherwise at the end."""
+    watched = watched_words(report.effects)
+    tables = [f"- {escaped(line)}" for line in stored_words(report)]
+    shown = tables[:REPORT_TABLE_ROWS_MAX]
+    rest = [f"- … and {len(tables) - len(shown)} more in report.json"] if len(tables) > len(shown) else []
+    return [*([f"Effects watched: {escaped(watched)}.", ""] if watched else []), *shown, *rest, *([""] if tables else [])]
 
 
 def _reasons(report: Report, findings: list[FindingView]) -> list[str]:

@@ -3,6 +3,7 @@
 Everything that reads a finished run (HTML, JUnit, Markdown, terminal) reads a `Report`, so they cannot disagree.
 """
 
+from enum import StrEnum
 from typing import Final
 
 import msgspec
@@ -12,6 +13,7 @@ from harness.core.errors import SetupError
 from harness.core.labels import (
     Aspect,
     Control,
+    EffectsSeen,
     FindingClass,
     Kind,
     RefusedReason,
@@ -22,6 +24,7 @@ from harness.core.labels import (
     SkipReason,
     VerdictState,
 )
+from harness.core.watched import EffectsFacts
 from harness.evidence.snapshot import Blocking, Bound, Interval, Reason, TargetLatency
 from harness.report.text import clean
 
@@ -135,6 +138,47 @@ class AnswerView(msgspec.Struct, frozen=True, kw_only=True):
     latency_ms: float | None = None
 
 
+class EffectMark(StrEnum):
+    """How an effect of one target compares with its partner: the candidate's for stable's, stable's for all others'."""
+
+    SAME = "same"
+    """The partner's document reads the same."""
+    GENERATED = "generated"
+    """The same operation; only generated values (identifiers, times, random words) are others."""
+    SHIFTED = "shifted"
+    """The same change of a stored row that held other values before."""
+    CHANGED = "changed"
+    """The same operation, with a document that differs beyond that."""
+    MISSING = "missing"
+    """Stable does it, the candidate does not (or less often)."""
+    EXTRA = "extra"
+    """Stable does nothing of the kind."""
+    DUPLICATED = "duplicated"
+    """Stable does it too, less often."""
+
+
+class EffectView(msgspec.Struct, frozen=True, kw_only=True):
+    """One effect as shown: redacted and bounded."""
+
+    row: int
+    """Effects of the same row, one a target at most, stand beside each other."""
+    position: int
+    """Its place among all effects of its target in this request, counted from 1."""
+    collector: str
+    operation: str
+    document: str = ""
+    """What it was done with: JSON, indented, keys in order; around the first difference where it is long."""
+    cut: bool = False
+    """Whether some of the document is not shown."""
+    writes: bool = True
+    """It changes something outside; a read does not."""
+    late: bool = False
+    """It came after the request had been judged."""
+    note: str = ""
+    """How it was answered, where that is known."""
+    mark: EffectMark = EffectMark.SAME
+
+
 class Exemplar(msgspec.Struct, frozen=True, kw_only=True):
     """One trial that shows a finding. Built from a redacted trial only."""
 
@@ -150,6 +194,14 @@ class Exemplar(msgspec.Struct, frozen=True, kw_only=True):
     """What differs, for people: a sentence, and lines about the place where there is more to say."""
     command: str = ""
     """Shell snippet that sends the request to both builds and compares the answers."""
+    times: dict[Role, int] = {}
+    """How often each target did the side effect that the finding is about; empty where it is not about one as a whole."""
+    effects: dict[Role, tuple[EffectView, ...]] = {}
+    """What each target did to the outside meanwhile, by row; empty where effects were not watched or none was seen."""
+    effects_left_out: int = 0
+    """Effects that are not shown, of all targets together."""
+    effects_seen: EffectsSeen = EffectsSeen.NONE
+    """Whether all effects had come when the request was judged."""
 
 
 class FindingView(msgspec.Struct, frozen=True, kw_only=True):
@@ -294,6 +346,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What the traffic exercised."""
     settings: tuple[SettingUsed, ...] = ()
     """The settings used and where each came from; secrets redacted."""
+    effects: EffectsFacts = EffectsFacts()
+    """What was watched of side effects: by which collectors, what belongs to no request, how stored tables ended."""
 
 
 def encode_report(report: Report) -> bytes:

@@ -10,20 +10,22 @@ from rich.text import Text
 
 from harness.core.labels import FindingClass, Severity, VerdictState
 from harness.core.limits import REPORT_TABLE_ROWS_MAX
+from harness.report.effect_words import watched_words
 from harness.report.model import FindingView, Report
 from harness.report.text import clean, count_of
 from harness.report.words import (
     CLASS_WORDS,
     HEADLINE,
-    KIND_WORDS,
     MODE_WORDS,
     counts_words,
     evidence_words,
     families,
     follows_words,
+    kind_words,
     more_words,
     not_exercised_words,
     place_words,
+    stored_words,
     summary_words,
     verdict_word,
     why_words,
@@ -53,6 +55,8 @@ def verdict_view(report: Report, *, where: str = "") -> RenderableType:
     parts: list[RenderableType] = [Rule(title, align="left", style="dim"), word, Text(f"{clean(summary_words(report))}.")]
     if report.bound:
         parts.append(Text(clean(report.bound.sentence)))
+    if watched := watched_words(report.effects):
+        parts.append(Text(f"effects watched: {clean(watched)}"))
     findings = [
         finding
         for family in families(one for one in report.findings if one.finding_class is not FindingClass.NOISE)
@@ -63,6 +67,8 @@ def verdict_view(report: Report, *, where: str = "") -> RenderableType:
         parts += [Text(), _Findings(report, shown)]
         if len(findings) > len(shown):
             parts.append(Text(f"... and {count_of(len(findings) - len(shown), 'more finding')} in the report"))
+    if tables := _bounded(stored_words(report)):
+        parts += [Text(), Text("Stored at the end", style="bold"), *(_item(line) for line in tables)]
     if report.reasons:
         parts += [Text(), Text("Why", style="bold"), *_reasons(report, frozenset(finding.id for finding in shown))]
     left_out = _left_out(report)
@@ -110,12 +116,11 @@ def _severity(finding: FindingView) -> Text:
     return Text(finding.severity.value.upper(), style=_SEVERITY_STYLE[finding.severity])
 
 
-def _what(report: Report, finding: FindingView) -> Text:
-    place = (clean(place_words(finding)), "bold")
-    what = Text.assemble(clean(finding.endpoint), "\n  ", place, f"\n  {KIND_WORDS[finding.kind]}", overflow="fold")
+def _what(report: Report, finding: FindingView) -> RenderableType:
+    about = [Text(clean(place_words(finding)), style="bold", overflow="fold"), Text(kind_words(finding))]
     if follows := follows_words(finding, report):
-        what.append(f"\n  {clean(follows)}")
-    return what
+        about.append(Text(clean(follows), overflow="fold"))
+    return Group(Text(clean(finding.endpoint), overflow="fold"), *(Padding(line, (0, 0, 0, 2)) for line in about))
 
 
 def _evidence(report: Report, finding: FindingView) -> str:
@@ -142,6 +147,10 @@ def _left_out(report: Report) -> list[str]:
     lines = [clean(line) for line in not_exercised_words(report)]
     if any(report.errors.values()):
         lines.append(f"errors and time-outs of targets: {counts_words(report.errors)}")
+    return _bounded(lines)
+
+
+def _bounded(lines: list[str]) -> list[str]:
     shown = lines[:_REASONS_MAX]
     return shown if len(lines) <= _REASONS_MAX else [*shown, f"... and {len(lines) - _REASONS_MAX} more in the report"]
 

@@ -19,7 +19,8 @@ from harness.core.labels import (
     SkipReason,
     VerdictState,
 )
-from harness.evidence.snapshot import Reason
+from harness.evidence.snapshot import Evidence, Reason
+from harness.report.effect_words import effect_kind_words, effect_place_words, often_words, table_lines, times_words
 from harness.report.model import FindingView, Report
 from harness.report.text import clean, count_of, percent
 
@@ -38,6 +39,8 @@ KIND_WORDS: Final[dict[Kind, str]] = {
     Kind.LENGTH: "another length",
     Kind.VALUE: "another value",
     Kind.ORDER: "another order",
+    Kind.DUPLICATED: "done more often",
+    Kind.FEWER: "done less often",
     Kind.SLOWER: "slower",
 }
 
@@ -136,13 +139,28 @@ def verdict_word(verdict: VerdictState | None) -> str:
     return verdict.value.upper() if verdict else "NO VERDICT"
 
 
-def place_words(finding: FindingView) -> str:
-    """Where a finding is: `body $.total`, `header etag`, `status`."""
+def place_words(finding: FindingView | Evidence) -> str:
+    """Where a finding is: `body $.total`, `header etag`, `status`, "effect `POST payments.test/charge` (http): body.amount"."""
+    if finding.aspect is Aspect.EFFECTS:
+        return effect_place_words(finding.path)
     if finding.aspect in (Aspect.STATUS, Aspect.TRANSPORT, Aspect.LATENCY):
         return finding.aspect.value
     if finding.aspect is Aspect.HEADERS:
         return f"header {finding.path}"
     return f"{finding.aspect.value} {finding.path}"
+
+
+def kind_words(finding: FindingView | Evidence) -> str:
+    """What the candidate does otherwise: `another value`; of an effect `done more often`."""
+    if finding.aspect is Aspect.EFFECTS and (said := effect_kind_words(finding.path, finding.kind)) is not None:
+        return said
+    return KIND_WORDS[finding.kind]
+
+
+def what_words(finding: FindingView) -> str:
+    """What the candidate does otherwise; of an effect done more or less often with the counts of an example."""
+    times = next((exemplar.times for exemplar in finding.exemplars if exemplar.times), None)
+    return f"{often_words(finding.kind, times)} (in an example {times_words(times)})" if times else kind_words(finding)
 
 
 def evidence_words(finding: FindingView, report: Report) -> str:
@@ -204,10 +222,25 @@ def reason_words(reason: Reason, report: Report) -> str:
         about = next((finding for finding in report.findings if finding.id == reason.finding), None)
         if about is not None:
             said = "; ".join(filter(None, (evidence_words(about, report), more_words(about))))
-            return f"{about.endpoint}: {place_words(about)}, {KIND_WORDS[about.kind]}: {said}."
+            return f"{about.endpoint}: {place_words(about)}, {kind_words(about)}: {said}."
     if report.bound is not None and reason.message == report.bound.sentence:
         return "The claim above is reached."
     return reason.message or reason.code.value.replace("_", " ")
+
+
+def stored_words(report: Report) -> list[str]:
+    """What the candidate left stored otherwise, a line each; none where a reason of the verdict says it already."""
+    said = any(reason.code is ReasonCode.FINAL_STATE for reason in report.reasons)
+    return [] if said else table_lines(report.effects)
+
+
+def where_words(finding: FindingView, where: str) -> str:
+    """The concrete place of an example, for people; empty where the finding's own place says as much."""
+    if where in ("", "$"):
+        return ""
+    if finding.aspect is Aspect.EFFECTS:
+        return "" if where == finding.path else effect_place_words(where)
+    return where
 
 
 def next_steps(reasons: Iterable[Reason]) -> list[tuple[str, tuple[Reason, ...]]]:
@@ -274,7 +307,7 @@ def follows_words(finding: FindingView, report: Report) -> str:
     if root is None:
         return f"follows from finding {finding.root}"
     endpoint = "" if root.endpoint == finding.endpoint else f"{root.endpoint}: "
-    return f"follows from {endpoint}{place_words(root)}, {KIND_WORDS[root.kind]}"
+    return f"follows from {endpoint}{place_words(root)}, {kind_words(root)}"
 
 
 def counts_words(counts: Mapping[str, int] | Mapping[Role, int]) -> str:

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 from rich.console import Console
 
-from harness.core import canon, labels
+from harness.core import canon, labels, watched
 from harness.evidence import snapshot
 from harness.report import model
 from harness.report.junit import render_junit
@@ -35,6 +35,13 @@ KEYED_BY = {
     "LatencyView.targets": labels.Role,
     "EndpointView.statuses": labels.Role,
     "Report.errors": labels.Role,
+    "Exemplar.effects": labels.Role,
+    "Exemplar.times": labels.Role,
+    "Watched.seen": labels.Role,
+    "Watched.unattributed": labels.Role,
+    "Watched.late": labels.Role,
+    "Unattributed.counts": labels.Role,
+    "TableDifference.values": labels.Role,
 }
 """Objects whose keys are a closed set: msgspec's schemas do not say so."""
 
@@ -63,7 +70,7 @@ def _documented(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of report.json. Every key is required; further keys are allowed."""
     (made,), parts = msgspec.json.schema_components([Report], ref_template="#/$defs/{name}")
-    docs = {**attribute_docs(model), **attribute_docs(snapshot)}
+    docs = {**attribute_docs(model), **attribute_docs(snapshot), **attribute_docs(watched)}
     for name, part in parts.items():
         if "properties" not in part:
             continue

@@ -6,12 +6,15 @@
 import gzip
 import json
 
+import msgspec
+
 from harness.core.canon import Rule, RuleAction
 from harness.core.labels import (
     NEXT_STEP,
     Aspect,
     Control,
     Design,
+    EffectsSeen,
     ErrorKind,
     FindingClass,
     Kind,
@@ -25,6 +28,7 @@ from harness.core.values import (
     Arm,
     Comparison,
     Difference,
+    Effect,
     Exchange,
     Headers,
     Request,
@@ -39,6 +43,7 @@ from harness.evidence.snapshot import Blocking, Bound, EndpointState, Evidence, 
 from harness.report.build import build_report, settings_used
 from harness.report.exemplars import build_exemplar
 from harness.report.model import Blind, CaptureFacts, Exemplar, Provenance, Report, RunFacts, TargetFacts
+from tests.report.effect_samples import EFFECTS, charged_twice, doings
 
 STABLE, CANDIDATE = "http://127.0.0.1:8101", "http://127.0.0.1:8103"
 JSON_HEADERS: Headers = (("Content-Type", "application/json"), ("Cache-Control", "no-store"))
@@ -169,6 +174,20 @@ FINDINGS = (
         repeats=3,
     ),
     evidence("f1c0ffee06", "GET /health", Aspect.TRANSPORT, "$", Kind.ERROR, severity=Severity.CRITICAL, compared=12, diverged=12),
+    evidence(
+        "f1c0ffee07",
+        "POST /orders",
+        Aspect.EFFECTS,
+        "$['http POST payments.test/charge']",
+        Kind.DUPLICATED,
+        severity=Severity.CRITICAL,
+        compared=36,
+        diverged=11,
+        log10_e=6.2,
+    ),
+    evidence(
+        "f1c0ffee08", "POST /orders", Aspect.EFFECTS, "$['postgres INSERT public.orders'].new.total", Kind.VALUE, compared=36, diverged=8
+    ),
 )
 NOISE = tuple(
     evidence(
@@ -178,10 +197,39 @@ NOISE = tuple(
 )
 
 
+def doing(shown: Trial, stable: tuple[Effect, ...], candidate: tuple[Effect, ...], secondary: tuple[Effect, ...] = ()) -> Trial:
+    """The trial with what its targets did."""
+    assert shown.candidate is not None
+    assert shown.secondary is not None
+    return msgspec.structs.replace(
+        shown,
+        stable=msgspec.structs.replace(shown.stable, effects=stable),
+        candidate=msgspec.structs.replace(shown.candidate, effects=candidate),
+        secondary=msgspec.structs.replace(shown.secondary, effects=secondary),
+        effects_seen=EffectsSeen.COMPLETE,
+    )
+
+
 def exemplars() -> list[Exemplar]:
     """Redacted trials of the findings above, as the pipeline would hand them in."""
-    created = trial(
-        "f1c0ffee02", "POST /orders", POST_ORDER, response(422, {"error": "quantity must be positive"}), response(201, order({}, "r"))
+    created = doing(
+        trial(
+            "f1c0ffee02", "POST /orders", POST_ORDER, response(422, {"error": "quantity must be positive"}), response(201, order({}, "r"))
+        ),
+        (),
+        doings("k-1"),
+    )
+    charged = doing(
+        trial("f1c0ffee07", "POST /orders", POST_ORDER, response(201, {"id": "ord_00419"}), response(201, {"id": "ord_00419"})),
+        doings("2c2b3c92-71d2-4a38-9d0e-5a1f3c8e7b10"),
+        charged_twice("b7e0a3d4-90aa-4c1b-8f52-0e6d9a7c3f21", "f19d6c58-4b1e-4f7a-a3c0-8d2e5b9f6074"),
+        doings("5d8f1e07-c41f-4e6b-b2a9-7c3d0f4e8a65", note="answered from stable's call, though its content differs"),
+    )
+    stored = doing(
+        trial("f1c0ffee08", "POST /orders", POST_ORDER, response(201, {"id": "ord_00420"}), response(201, {"id": "ord_00420"})),
+        doings("k-0001"),
+        doings("k-0001", total=125_000, note="from the tape"),
+        doings("k-0001", note="from the tape"),
     )
     total = trial(
         "f1c0ffee01",
@@ -220,6 +268,12 @@ def exemplars() -> list[Exemplar]:
         "f1c0ffee03": (listing, Difference(Aspect.BODY, "$.orders", Kind.ORDER, "1, 2, 3", "3, 1, 2"), ()),
         "f1c0ffee05": (discount, Difference(Aspect.BODY, "$.discount", Kind.MISSING, "object", None, "$.discount"), (POST_ORDER,)),
         "f1c0ffee06": (dead, Difference(Aspect.TRANSPORT, "$", Kind.ERROR, None, "reset"), ()),
+        "f1c0ffee07": (charged, Difference(Aspect.EFFECTS, "$['http POST payments.test/charge']", Kind.DUPLICATED, 1, 2), ()),
+        "f1c0ffee08": (
+            stored,
+            Difference(Aspect.EFFECTS, "$['postgres INSERT public.orders'].new.total", Kind.VALUE, 1250, 125_000),
+            (),
+        ),
     }
     by_id = {finding.id: finding for finding in FINDINGS}
     made = []
@@ -315,6 +369,7 @@ def fail_report() -> Report:
         state=VerdictState.FAIL,
         reasons=(
             reason(ReasonCode.DIVERGENCE, "POST /orders answers with another status code in 9 of 36 requests", "f1c0ffee02"),
+            reason(ReasonCode.DIVERGENCE, "POST /orders does POST payments.test/charge more often in 11 of 36 requests", "f1c0ffee07"),
             reason(ReasonCode.DIVERGENCE, "GET /orders/{int} has another $.total.amount in 14 of 14 requests", "f1c0ffee01"),
             reason(ReasonCode.LATENCY, "GET /quotes/{token} is 34 % slower at the median", "f1c0ffee04"),
             reason(ReasonCode.WRITES_SKIPPED, "12 writes were not sent to secondary and candidate"),
@@ -339,6 +394,7 @@ def fail_report() -> Report:
         exemplars=exemplars(),
         blind=(Blind(what="trials that were not kept on disk", count=3),),
         settings=SETTINGS,
+        effects=EFFECTS,
     )
 
 

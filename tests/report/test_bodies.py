@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from harness.core.limits import REPORT_BODY_CHARS_MAX, REPORT_BODY_LINES_MAX, REPORT_LINE_CHARS_MAX
 from harness.core.values import Body, body_of
-from harness.report.bodies import Lines, read_body, view_bodies
+from harness.report.bodies import Lines, read_body, read_document, view_bodies
 
 TEXT = b'{"b":[1,2.50,1e400,12345678901234567890123],"a":{"x":null,"y":true},"e":{},"l":[],"a":"dup"}'
 SHOWN = """{
@@ -126,3 +126,16 @@ def test_long_lines_are_cut() -> None:
     (view,) = view_bodies([Lines(("x" * 100_000,))])
     assert len(view.text) == REPORT_LINE_CHARS_MAX
     assert view.cut
+
+
+def test_documents_are_indented_and_what_is_no_json_is_text() -> None:
+    assert read_document(b'{"b":1.50,"a":[]}').lines == ("{", '  "a": [],', '  "b": 1.50', "}")
+    assert read_document(b"plain\nwords").lines == ("plain", "words")
+    assert read_document(b"\xff").lines == ("\\xff",)
+
+
+def test_tighter_bounds_can_be_given() -> None:
+    (view,) = view_bodies([Lines(tuple("abcdef"))], chars_max=100, lines_max=3)
+    assert (view.text, view.cut) == ("a\nb\nc", True)
+    (view,) = view_bodies([Lines(tuple("abcdef"))], chars_max=4, lines_max=30)
+    assert (view.text, view.cut) == ("a\nb", True)

@@ -4,13 +4,15 @@ import msgspec
 import pytest
 
 from harness.core.labels import NEXT_STEP, Aspect, FindingClass, Kind, ReasonCode, Severity, VerdictState
-from harness.core.limits import REPORT_EXEMPLARS_MAX, REPORT_FINDINGS_MAX, REPORT_NOISE_MAX
+from harness.core.limits import REPORT_EFFECT_ROWS_MAX, REPORT_EXEMPLARS_MAX, REPORT_FINDINGS_MAX, REPORT_NOISE_MAX
 from harness.core.values import Totals
+from harness.core.watched import EffectsFacts, TableDifference, Unattributed
 from harness.evidence.policy import Policy
 from harness.evidence.snapshot import EndpointState, Evidence, Interval, Reason, Snapshot, TargetLatency, Verdict
 from harness.report.build import build_report, coverage_of, policy_digest
 from harness.report.model import Coverage, Exemplar, Report, encode_report
 from tests.report import samples
+from tests.report.effect_samples import EFFECTS
 
 
 def report_of(snapshot: Snapshot, verdict: Verdict | None = None, **more: object) -> Report:
@@ -104,6 +106,26 @@ def test_what_the_ledger_could_not_hold_is_blind() -> None:
     report = report_of(state)
     assert [entry.count for entry in report.blind] == [4, None, 2, 3]
     assert len(report.findings) == REPORT_FINDINGS_MAX
+
+
+def test_what_was_not_seen_of_effects_is_blind() -> None:
+    report = report_of(samples.snapshot((), ()), effects=EFFECTS)
+    assert report.effects == EFFECTS
+    assert [(entry.what.split(":")[0], entry.count) for entry in report.blind] == [
+        ("times that collector http may have missed effects", 4),
+        ("effects seen by collector http that belong to no request, 1 of them because they came after their request had been judged", 3),
+        ("requests judged before all their effects had come", 4),
+    ]
+    assert report_of(samples.snapshot((), ())).effects.watched == ()
+
+
+def test_effects_beyond_the_bounds_are_counted() -> None:
+    entry = Unattributed(collector="http", operation="GET a", counts={"stable": 1})
+    table = TableDifference(collector="sqlite", table="orders")
+    many = EffectsFacts(unattributed=(entry,) * (REPORT_EFFECT_ROWS_MAX + 7), tables=(table,) * (REPORT_EFFECT_ROWS_MAX + 8))
+    report = report_of(samples.snapshot((), ()), effects=many)
+    assert len(report.effects.unattributed) == len(report.effects.tables) == REPORT_EFFECT_ROWS_MAX
+    assert [entry.count for entry in report.blind] == [7, 8]
 
 
 @pytest.mark.parametrize("hostile", ["\ud800", "\u202etxt", "x" * 100_000, "a\nb\x00"])

@@ -9,7 +9,7 @@ import pytest
 
 from harness.core import labels
 from harness.core.canon import RuleAction
-from harness.report.model import decode_report, encode_report
+from harness.report.model import EffectMark, decode_report, encode_report
 from harness.resources import read_config
 from tests.report import contract, samples
 
@@ -56,6 +56,8 @@ def test_a_replay_is_valid_with_a_null_verdict() -> None:
         ("RunMode", labels.RunMode),
         ("VerdictState", labels.VerdictState),
         ("RuleAction", RuleAction),
+        ("EffectsSeen", labels.EffectsSeen),
+        ("EffectMark", EffectMark),
     ],
 )
 def test_enums_of_the_schema_are_the_labels(title: str, enumeration: type[StrEnum]) -> None:

@@ -9,9 +9,12 @@ import msgspec
 import pytest
 
 from harness.core.errors import SetupError
+from harness.core.labels import Aspect, Kind
 from harness.report import html
+from harness.report.exemplars import build_exemplar
 from harness.report.html import render_html
 from tests.report import samples
+from tests.report.effect_samples import doings
 from tests.report.hostile import ATTACKS, hostile_report
 
 VOID = {"meta", "br", "line", "circle", "rect"}
@@ -118,7 +121,7 @@ def test_a_next_step_is_said_once_and_long_lists_are_folded() -> None:
     reasons = report.reasons[:1] * 14 + report.reasons
     said = Page(render_html(msgspec.structs.replace(report, reasons=reasons))).said()
     assert said.count("Run the finding's command against both builds") == 1
-    assert "6 more reasons" in said
+    assert "7 more reasons" in said
 
 
 def test_what_follows_from_a_finding_is_on_its_card() -> None:
@@ -153,11 +156,97 @@ def test_traffic_cannot_become_markup(attack: str) -> None:
     allowed = {tag for tag, _ in harmless.tags} | {"mark", "td"}
     assert {tag for tag, _ in parsed.tags} <= allowed
     assert not any(key.startswith("on") or key == "src" for _, attrs in parsed.tags for key in attrs)
-    assert len(page) < 200_000
+    assert len(page) < 250_000
     hidden = {character for character in page if character not in "\n\t" and unicodedata.category(character) in ("Cc", "Cf", "Cs")}
     assert hidden == set()
     assert "49" not in re.findall(r"\b49\b", parsed.said()) or "7*7" not in attack
     page.encode("utf-8")
+
+
+def test_a_finding_about_effects_shows_what_each_target_did() -> None:
+    page = render_html(samples.fail_report())
+    card = page[page.index('id="finding-f1c0ffee07"') :]
+    card = card[: card.index('id="finding-f1c0ffee02"')]
+    said = Page(card).said()
+    assert re.search(r"effect POST payments.test/charge \(http\): done more often", said)
+    assert "stable 4 effects candidate 5 effects secondary 4 effects" in said
+    assert said.index("What each target did") < said.index("The answers")
+    assert "once more than stable" in said
+    assert "so the harness answered with status 599" in said
+    assert "though its content differs" not in said, "only values differ that are made anew at each target"
+    assert said.index("once more than stable") < said.index("What else was done, in stable's order") < said.index("GET prices.test")
+    assert said.count("the same at all targets") == 2
+    row = r'<tr class="noise">(<td class="\w+ changed">\s*&#34;idempotency_key&#34;: &#34;(<mark>\w+</mark>|-)+&#34;</td>){3}</tr>'
+    assert re.search(row, card), "what is made anew at each target is noise"
+    assert '<span class="chip none">other generated values</span>' in card
+    changed = page[page.index('id="finding-f1c0ffee08"') :]
+    assert "<mark>125000</mark>" in changed[: changed.index("The answers")]
+
+
+def test_what_only_the_candidate_lacks_is_not_shown_as_noise() -> None:
+    keys = ("2c2b3c92-71d2-4a38-9d0e-5a1f3c8e7b10", "b7e0a3d4-90aa-4c1b-8f52-0e6d9a7c3f21")
+    finding = samples.evidence("f9", "POST /orders", Aspect.EFFECTS, "$['http POST payments.test/charge']", Kind.MISSING)
+    bare = samples.trial("f9", "POST /orders", samples.POST_ORDER, samples.response(201, {}), samples.response(201, {}))
+    trial = samples.doing(bare, doings(keys[0])[1:2], (), doings(keys[1])[1:2])
+    made = build_exemplar(finding, trial, None, stable=samples.STABLE, candidate=samples.CANDIDATE)
+    report = samples.fail_report()
+    shown = next(one for one in report.findings if one.id == "f1c0ffee07")
+    shown = msgspec.structs.replace(shown, kind=Kind.MISSING, exemplars=(made,))
+    page = render_html(msgspec.structs.replace(report, findings=(shown,)))
+    card = page[page.index('<table class="sides effects">') :]
+    card = card[: card.index("</table>")]
+    assert '<td class="absent lacks"><span class="chip divergence">not done</span></td>' in card
+    assert '<span class="chip none">other generated values</span>' in card
+    assert 'class="noise"' not in card
+    assert re.search(r'<td class="stable changed">.*idempotency_key.*<td class="absent lacks"></td><td class="secondary changed">', card)
+
+
+def test_effects_are_folded_away_where_a_finding_is_about_something_else() -> None:
+    page = render_html(samples.fail_report())
+    card = page[page.index('id="finding-f1c0ffee02"') :]
+    assert '<details class="fold-command"><summary>What each target did: 4 side effects, 4 of them otherwise at the candidate' in card
+    assert card.index("Answers side by side") < card.index("What each target did")
+
+
+def test_the_section_on_effects() -> None:
+    said = Page(render_html(samples.fail_report())).said()
+    for words in (
+        "452 of 456 requests (99.1 %) were judged with all their effects; 4 when the wait for them was over",
+        "http version 1 virtualise 402 400 402 3 (stable 1, candidate 2) 1 (candidate 1)",
+        "POST metrics.test/push http 1 2 0",
+        "column total of public.orders postgres 9f86d081884c 60303ae22b99 9f86d081884c 2 of 2",
+        "column total of public.orders: the first rows that differ",
+        "1 place where stable and secondary differ as well",
+        "4 × http: connections to port 25 that are no HTTP (candidate) effects may have been missed",
+        "1 × http: answers larger than the tape keeps",
+    ):
+        assert words in said, words
+
+
+def test_nothing_is_said_of_effects_where_none_were_watched() -> None:
+    said = Page(render_html(samples.pass_report())).said()
+    assert "ide effects" not in said
+    assert "What each target did" not in said
+
+
+def test_tables_that_ended_alike_are_counted() -> None:
+    report = samples.fail_report()
+    said = Page(render_html(msgspec.structs.replace(report, effects=msgspec.structs.replace(report.effects, tables=())))).said()
+    assert "8 tables compared over all passes; the candidate alone left none otherwise." in said
+
+
+def test_without_a_secondary_it_is_not_said_to_differ() -> None:
+    facts = samples.fail_report().effects
+    watched = tuple(
+        msgspec.structs.replace(one, seen={role: count for role, count in one.seen.items() if role != "secondary"}) for one in facts.watched
+    )
+    tables = tuple(
+        msgspec.structs.replace(one, values={role: value for role, value in one.values.items() if role != "secondary"})
+        for one in facts.tables
+    )
+    report = msgspec.structs.replace(samples.fail_report(), effects=msgspec.structs.replace(facts, watched=watched, tables=tables))
+    said = Page(render_html(report)).said()
+    assert "1 column that may be made anew at each target: there is no secondary to tell" in said
 
 
 def test_findings_without_exemplars_and_settings_are_fine() -> None:

@@ -30,6 +30,16 @@ def test_a_fail_is_a_failure() -> None:
     assert len(found) == 6
 
 
+def test_effects_are_said() -> None:
+    data = render_junit(samples.fail_report())
+    properties = {one.attrib["name"]: one.attrib["value"] for one in suite_of(data).iter("property")}
+    assert properties["effects"].startswith("http (virtualise) 1,204 calls, ")
+    assert properties["stored"] == "column total of public.orders differs at the candidate (postgres, in 2 of 2 passes)"
+    times = b"(in an example stable does it once, candidate twice, secondary once)"
+    assert b"critical: effect `POST payments.test/charge` (http): done more often " + times + b"; 11 of 36 requests" in data
+    assert not {"effects", "stored"} & {one.attrib["name"] for one in suite_of(render_junit(samples.pass_report())).iter("property")}
+
+
 def test_inconclusive_is_an_error_and_nothing_is_skipped() -> None:
     data = render_junit(samples.inconclusive_report())
     assert outcomes(data) == {"verdict": "error", "GET /orders/{int}": "error"}

@@ -1,3 +1,4 @@
+import html
 import re
 
 import msgspec
@@ -55,3 +56,13 @@ def test_long_lists_are_cut_and_say_so() -> None:
     text = render_markdown(many)
     assert f"and {len(report.findings) * 20 - REPORT_TABLE_ROWS_MAX} more findings in report.json" in text
     assert re.search(r"and \d+ more in report\.json", text)
+
+
+def test_effects_are_said() -> None:
+    text = html.unescape(render_markdown(samples.fail_report()))
+    times = "(in an example stable does it once, candidate twice, secondary once)"
+    assert f"| effect <code>POST payments.test/charge</code> (http) done more often {times} |" in text
+    assert "| effect <code>INSERT public.orders</code> (postgres): <code>new.total</code> done with another value |" in text
+    assert "Effects watched: http (virtualise) 1,204 calls, postgres 310 rows" in text
+    assert "- column total of public.orders differs at the candidate" in text
+    assert "ffects" not in render_markdown(samples.pass_report())

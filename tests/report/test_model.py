@@ -36,5 +36,18 @@ def test_unknown_keys_are_passed_over() -> None:
     assert decode_report(json.dumps(document).encode()).schema == SCHEMA
 
 
+def test_a_report_of_before_effects_is_read() -> None:
+    report = samples.fail_report()
+    document = json.loads(encode_report(report))
+    del document["effects"]
+    for finding in document["findings"]:
+        for exemplar in finding["exemplars"]:
+            for key in ("effects", "effects_left_out", "effects_seen"):
+                del exemplar[key]
+    old = decode_report(json.dumps(document).encode())
+    assert old.effects.watched == ()
+    assert [exemplar.effects for finding in old.findings for exemplar in finding.exemplars] == [{}] * 7
+
+
 def test_findings_of() -> None:
     assert [finding.id for finding in findings_of(samples.fail_report(), FindingClass.UNDECIDED)] == ["f1c0ffee05"]

@@ -53,7 +53,7 @@ def test_long_lists_are_cut_and_say_so() -> None:
     )
     text = terminal_text(many)
     assert f"... and {len(report.findings) * 20 - REPORT_TABLE_ROWS_MAX} more findings in the report" in text
-    assert "... and 30 more reasons in the report" in text
+    assert "... and 40 more reasons in the report" in text
     assert "... and 44 more in the report" in text
 
 
@@ -61,7 +61,7 @@ def test_a_finding_that_follows_from_another_stands_below_it() -> None:
     report = samples.fail_report()
     findings = tuple(msgspec.structs.replace(f, root="f1c0ffee02") if f.id == "f1c0ffee04" else f for f in report.findings)
     lines = terminal_text(msgspec.structs.replace(report, findings=findings), 120).splitlines()
-    status = next(number for number, line in enumerate(lines) if "POST /orders" in line)
+    status = next(number for number, line in enumerate(lines) if "POST /orders  " in line and lines[number + 1].strip() == "status")
     assert "GET /quotes/{token}" in lines[status + 3]
     assert "follows from POST /orders: status, another" in lines[status + 6]
 
@@ -73,6 +73,21 @@ def test_without_room_for_columns_findings_stand_one_below_the_other() -> None:
         "MAJOR  divergence\n  GET /orders/{int}\n    body $.total.amount\n    another value\n    14 of 14 requests, control 0 of 14\n"
         in text
     )
+
+
+def test_effects_are_named_in_one_line() -> None:
+    lines = terminal_text(samples.fail_report(), 120).splitlines()
+    assert "effects watched: http (virtualise) 1,204 calls, postgres 310 rows, redis 108 commands; 3 unattributed" in lines
+    wide = terminal_text(samples.fail_report(), 160)
+    assert "effect `INSERT public.orders` (postgres): new.total" in wide
+    assert "  - column total of public.orders differs at the candidate (postgres, in 2 of 2 passes)" in lines
+    assert "effects watched" not in terminal_text(samples.pass_report(), 120)
+
+
+def test_a_long_place_stays_indented() -> None:
+    lines = terminal_text(samples.fail_report(), 80).splitlines()
+    (first,) = (number for number, line in enumerate(lines) if "effect `INSERT" in line)
+    assert lines[first + 1].startswith(" " * 12 + "public.orders` (postgres):")
 
 
 def test_the_claim_of_a_pass_is_said_once() -> None:

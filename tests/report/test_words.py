@@ -3,7 +3,19 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core.labels import Aspect, Control, FindingClass, Kind, RefusedReason, RunMode, Severity, ShedReason, SkipReason, VerdictState
+from harness.core.labels import (
+    Aspect,
+    Control,
+    FindingClass,
+    Kind,
+    ReasonCode,
+    RefusedReason,
+    RunMode,
+    Severity,
+    ShedReason,
+    SkipReason,
+    VerdictState,
+)
 from harness.evidence.snapshot import Reason
 from harness.report import words
 from harness.report.model import FindingView, LatencyView
@@ -29,6 +41,32 @@ def test_places() -> None:
     assert words.place_words(finding) == "body $.total.amount"
     assert words.place_words(msgspec.structs.replace(finding, aspect=Aspect.HEADERS, path="etag")) == "header etag"
     assert words.place_words(BY_ID["f1c0ffee02"]) == "status"
+
+
+def test_effects_have_places_and_kinds_of_their_own() -> None:
+    finding = BY_ID["f1c0ffee08"]
+    assert words.place_words(finding) == "effect `INSERT public.orders` (postgres): new.total"
+    assert words.kind_words(finding) == "done with another value"
+    assert words.kind_words(BY_ID["f1c0ffee07"]) == "done more often"
+    assert words.kind_words(msgspec.structs.replace(finding, kind=Kind.MALFORMED)) == "malformed on one side"
+    assert words.kind_words(msgspec.structs.replace(finding, aspect=Aspect.BODY)) == "another value"
+
+
+def test_where_an_example_differs() -> None:
+    finding = BY_ID["f1c0ffee08"]
+    assert words.where_words(finding, finding.path) == ""
+    assert words.where_words(finding, "$['postgres INSERT public.orders'].new.lines[3]") == (
+        "effect `INSERT public.orders` (postgres): new.lines[3]"
+    )
+    assert words.where_words(BY_ID["f1c0ffee01"], "$.total") == "$.total"
+    assert words.where_words(BY_ID["f1c0ffee02"], "$") == ""
+
+
+def test_what_was_stored_is_said_once() -> None:
+    (line,) = words.stored_words(REPORT)
+    assert line.startswith("column total of public.orders differs at the candidate")
+    reasons = (Reason(code=ReasonCode.FINAL_STATE, message=line), *REPORT.reasons)
+    assert words.stored_words(msgspec.structs.replace(REPORT, reasons=reasons)) == []
 
 
 def test_evidence() -> None:
@@ -110,7 +148,7 @@ def test_what_a_finding_follows_from() -> None:
 def test_why_counts_what_the_table_has_and_says_each_step_once() -> None:
     all_listed = words.why_words(REPORT, {finding.id for finding in REPORT.findings})
     assert [why.lines[0] for why in all_listed] == [
-        "2 divergences, listed above.",
+        "3 divergences, listed above.",
         "1 endpoint that became slower, listed above.",
         "12 writes were not sent to secondary and candidate",
     ]
@@ -118,6 +156,7 @@ def test_why_counts_what_the_table_has_and_says_each_step_once() -> None:
     in_full = words.why_words(REPORT)
     assert in_full[0].lines == (
         "POST /orders: status, another status code: 9 of 36 requests, control 0 of 36.",
+        "POST /orders: effect `POST payments.test/charge` (http), done more often: 11 of 36 requests, control 0 of 36.",
         "GET /orders/{int}: body $.total.amount, another value: 14 of 14 requests, control 0 of 14.",
     )
 
@@ -127,13 +166,14 @@ def test_everything_that_was_not_exercised_has_a_line() -> None:
     lines = words.not_exercised_words(msgspec.structs.replace(REPORT, coverage=coverage))
     assert "DELETE /orders/{int} was never compared" in lines
     assert "GET /me only looked exercised (vacuous auth)" in lines
-    assert lines[-1] == "3 trials that were not kept on disk"
+    assert "3 trials that were not kept on disk" in lines
+    assert lines[-1] == "4 requests judged before all their effects had come"
 
 
 def test_counts_and_summary() -> None:
     assert words.counts_words({"other_host": 3, "write": 0}) == "other host 3"
     assert words.counts_words({}) == "none"
-    assert words.summary_words(REPORT) == "456 requests compared on 5 endpoints, 5 divergences, 1 undecided, 2 passes"
+    assert words.summary_words(REPORT) == "456 requests compared on 5 endpoints, 7 divergences, 1 undecided, 2 passes"
     assert [count for count, _ in words.not_compared_words(REPORT)] == [12, 8, 4]
 
 
@@ -141,3 +181,10 @@ def test_a_reason_without_message_shows_its_code() -> None:
     reason = Reason(code=REPORT.reasons[0].code, message="")
     assert words.reason_words(reason, REPORT) == "divergence"
     assert words.verdict_word(None) == "NO VERDICT"
+
+
+def test_what_is_done_more_often_is_told_with_the_counts_of_an_example() -> None:
+    by_id = {finding.id: finding for finding in samples.fail_report().findings}
+    assert words.what_words(by_id["f1c0ffee07"]) == ("done more often (in an example stable does it once, candidate twice, secondary once)")
+    assert words.what_words(by_id["f1c0ffee08"]) == "done with another value"
+    assert words.what_words(by_id["f1c0ffee02"]) == "another status code"
