@@ -9,6 +9,7 @@ a recorded answer teaches nothing, for every name that one arm's answer gave wou
 """
 
 from collections.abc import Iterable
+from typing import Final
 
 import msgspec
 
@@ -16,9 +17,11 @@ from harness.core.correlate import Contradiction, IdMap
 from harness.core.entities import is_id_integer
 from harness.core.labels import Role
 from harness.core.limits import SESSION_IDENTIFIERS_MAX
-from harness.core.values import Exchange, Request, Response
+from harness.core.values import Effect, Exchange, Request, Response, body_of
 from replay.codings import DECODERS
 from replay.identifiers import issued_values, used_values
+
+_JSON: Final = (("Content-Type", "application/json"),)
 
 
 class Learned(msgspec.Struct, frozen=True):
@@ -75,6 +78,17 @@ class SessionIdentifiers:
                 self._lose(request, recorded, exchanges, losers, contradicted)
         restored = {role: self._restore(role, exchange, request) for role, exchange in exchanges.items()}
         return Learned(restored, mapped, contradictions)
+
+    def restored_effects(self, role: Role, effects: tuple[Effect, ...], request: Request) -> tuple[Effect, ...]:
+        """What an arm did, in recorded terms as its answer is. `request` is the one in recorded terms."""
+        if not effects or not len(self._maps[role]):
+            return effects
+        return tuple(self._restored_effect(role, effect, request) for effect in effects)
+
+    def _restored_effect(self, role: Role, effect: Effect, request: Request) -> Effect:
+        as_answer = Response(200, _JSON, body_of(effect.document))
+        restored, changed = self._maps[role].restore_response(as_answer, request)
+        return msgspec.structs.replace(effect, document=restored.body.data) if changed else effect
 
     def _restore(self, role: Role, exchange: Exchange, request: Request) -> Exchange:
         if exchange.response is None:

@@ -15,13 +15,14 @@ import msgspec
 
 from harness.core.clock import Clock, Ids, Rng
 from harness.core.http import SAFE_METHODS
-from harness.core.labels import Control, Design, Role, SkipReason
+from harness.core.labels import Control, Design, EffectsSeen, Role, SkipReason
 from harness.core.limits import REPLAY_CONCURRENCY_MAX, STOP_GRACE_SECONDS_MAX
 from harness.core.outcomes import Tally
 from harness.core.values import Arm, CaptureRef, Exchange, Request, Trial
 from replay.identity import SessionIdentifiers
 from replay.prepare import sendable
 from replay.schedule import Planned, PlannedSession
+from replay.watch import NOT_WATCHED, Watch, WatchedEffects, WatchedTrial
 
 WARM_UP_MIN: Final = 5
 WARM_UP_MAX: Final = 200
@@ -97,6 +98,8 @@ class RunnerIO(msgspec.Struct, frozen=True, kw_only=True):
     entity_of: Callable[[Request], str]
     stop: asyncio.Event
     progress: Progress | None = None
+    watch: Watch | None = None
+    """Watches what the arms do to the outside."""
     stop_grace_s: float = STOP_GRACE_SECONDS_MAX
 
 
@@ -247,19 +250,51 @@ class _Pass:
         self._in_flight += 1
         in_flight = self._in_flight
         try:
-            answers = await asyncio.gather(*[io.send(role, sent[role][0]) for role in order])
+            exchanges, effects = await self._exchange(request, order, {role: prepared for role, (prepared, _) in sent.items()})
         finally:
             self._in_flight -= 1
-        exchanges = dict(zip(order, answers, strict=True))
         learned = identifiers.learn(request, planned.entry.recorded if planned.teaches else None, exchanges)
+        done = {role: identifiers.restored_effects(role, found, request) for role, found in effects.by_role.items()}
         self._mapped += learned.mapped
         self._contradictions += learned.contradictions
         self._tainted += tainted
-        arms = {role: Arm(role=role, exchange=exchange, intended_ns=intended_ns) for role, exchange in learned.exchanges.items()}
+        arms = {
+            role: Arm(role=role, exchange=exchange, intended_ns=intended_ns, effects=done.get(role, ()))
+            for role, exchange in learned.exchanges.items()
+        }
         await self._emit(
-            session, planned, arms, order, in_flight=in_flight, warm_up=warm_up, tainted=tainted, mapped=sum(n for _, n in sent.values())
+            session,
+            planned,
+            arms,
+            order,
+            in_flight=in_flight,
+            warm_up=warm_up,
+            tainted=tainted,
+            mapped=sum(n for _, n in sent.values()),
+            effects_seen=effects.seen,
         )
         self._report()
+
+    async def _exchange(
+        self, request: Request, order: tuple[Role, ...], sent: dict[Role, Request]
+    ) -> tuple[dict[Role, Exchange], WatchedEffects]:
+        """Send to all arms at once, watched where somebody watches."""
+        watch = self._io.watch
+        if watch is None:
+            answers = await asyncio.gather(*[self._io.send(role, sent[role]) for role in order])
+            return dict(zip(order, answers, strict=True)), NOT_WATCHED
+        watched = await watch.begin(request, order, alone=self._in_flight == 1)
+        try:
+            answers = await asyncio.gather(*[self._watched(watched, role, sent[role]) for role in order])
+        except BaseException:  # a cancellation too: nobody asks for its effects any more
+            watched.abandon()
+            raise
+        return dict(zip(order, answers, strict=True)), await watched.effects()
+
+    async def _watched(self, watched: WatchedTrial, role: Role, request: Request) -> Exchange:
+        exchange = await self._io.send(role, watched.prepared(role, request))
+        watched.answered(role)
+        return exchange
 
     async def _emit(
         self,
@@ -272,6 +307,7 @@ class _Pass:
         warm_up: bool,
         tainted: bool,
         mapped: int,
+        effects_seen: EffectsSeen,
     ) -> None:
         """Number the trial and hand it on. One at a time, so that a trial that is not taken leaves no gap."""
         io, job, entry = self._io, self._job, planned.entry
@@ -300,6 +336,7 @@ class _Pass:
                 warm_up=warm_up,
                 tainted=tainted,
                 mapped_ids=mapped,
+                effects_seen=effects_seen,
             )
             await io.emit(trial)
             self._seq += 1

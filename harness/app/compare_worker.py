@@ -19,6 +19,7 @@ import msgspec
 from comparators.plan import Plan, build_plan
 from comparators.registry import load_comparators
 from comparators.trial import compare_trial
+from harness.app.effects_desk import EffectsDesk, with_effects
 from harness.app.memory import collect_rarely
 from harness.app.run_folder import remove_as_orphan
 from harness.app.signals import FOR_THE_SUPERVISOR
@@ -32,16 +33,18 @@ from harness.bus.messages import (
     Hello,
     Message,
     Result,
+    SeenEffects,
     Stop,
     StreamOver,
     decode_message,
 )
-from harness.bus.packing import decode_trial
+from harness.bus.packing import decode_trial, encode_trial
 from harness.core.canon import Rule
 from harness.core.errors import ShadowdiffError
+from harness.core.labels import EffectsSeen, Role
 from harness.core.limits import BUS_RESULTS_BYTES_MAX, BUS_RESULTS_PER_FRAME_MAX
-from harness.core.plain import PlainTrial, opened, outlined
-from harness.core.values import Comparison
+from harness.core.plain import AnyTrial, PlainTrial, opened, outlined
+from harness.core.values import Comparison, Effect, Trial
 from harness.counters import TrialCounts
 from harness.evidence.bets import bets_of, encode_bets
 
@@ -99,6 +102,8 @@ class Comparer:
         self._plan: Plan | None = None
         self._secret = b""
         self._forward_all = False
+        self._desk: EffectsDesk[_Stream] | None = None
+        """Where trials wait, where effects are watched."""
         self._counts = TrialCounts()
         self._told_s = monotonic_s()
         self._uncounted = False
@@ -131,7 +136,7 @@ class Comparer:
                 return
         selector.register(self._listener, selectors.EVENT_READ)
         while True:
-            events = selector.select(LINGER_SECONDS if self._results else COUNTERS_SECONDS)
+            events = selector.select(LINGER_SECONDS if self._results or self._desk else COUNTERS_SECONDS)
             for key, _ in events:
                 if key.fileobj is self._upward:
                     if not self._take_orders():
@@ -140,6 +145,7 @@ class Comparer:
                     self._accept()
                 elif key.data.connection.fileno() >= 0:  # not over since these events were asked for
                     self._read(key.data)
+            self._release()
             if not events or (self._results and self._monotonic_s() - self._first_s >= LINGER_SECONDS):
                 self._hand_on()
             if not self._results:
@@ -154,9 +160,16 @@ class Comparer:
             if isinstance(orders, Stop):
                 self.told_to_stop = True
                 return False
+            if isinstance(orders, SeenEffects):
+                if self._desk is not None:
+                    self._desk.tell(orders)
+                continue
             assert isinstance(orders, CompareOrders)
-            self._plan = build_plan(msgspec.msgpack.decode(orders.rules, type=tuple[Rule, ...]), load_comparators())
+            rules = msgspec.msgpack.decode(orders.rules, type=tuple[Rule, ...])
+            self._plan = build_plan(rules, load_comparators(), () if orders.effects is None else orders.effects.ordered)
             self._secret = orders.secret
+            if orders.effects is not None:
+                self._desk = EffectsDesk(orders.effects, since_ns=int(self._monotonic_s() * 1e9))
             self._forward_all = orders.forward_all
         return bool(data)
 
@@ -191,7 +204,7 @@ class Comparer:
     def _take(self, stream: _Stream, kind: Frame, payload: bytes) -> None:
         """A frame of an ingress worker, which greets once and then sends trials. Raises _NonsenseError for anything else."""
         if kind is Frame.TRIAL and stream.number != NOBODY:
-            self._compare(stream, payload)
+            self._came(stream, payload)
             return
         hello = _understood(decode_message, payload)
         if stream.number != NOBODY or not isinstance(hello, Hello) or hello.number in {NOBODY, *self._numbers}:
@@ -202,6 +215,8 @@ class Comparer:
     def _over(self, stream: _Stream) -> None:
         """A connection's end. What was compared of it goes first, so that nothing of it is under way afterwards."""
         self._hand_on()
+        if self._desk is not None:
+            self._desk.forget(stream)
         self._undone = [one for one in self._undone if one is not stream]
         self._selector.unregister(stream.connection)
         stream.connection.close()
@@ -209,15 +224,44 @@ class Comparer:
             self._numbers.discard(stream.number)
             self._say(StreamOver(stream.number))
 
-    def _compare(self, stream: _Stream, payload: bytes) -> None:
-        assert self._plan is not None
+    def _came(self, stream: _Stream, payload: bytes) -> None:
+        """A trial: it is compared now, or waits for what its arms did."""
         read = _understood(decode_trial, payload)
+        if self._desk is None:
+            self._compare(stream, payload, read)
+        else:
+            self._desk.hold(stream, payload, read, int(self._monotonic_s() * 1e9))
+
+    def _release(self) -> None:
+        """Compare those that have waited long enough."""
+        if self._desk is not None:
+            for held, seen in self._desk.ready(int(self._monotonic_s() * 1e9)):
+                self._compare_with(held.owner, held.payload, held.trial, self._desk.effects_of(held.trial), seen)
+
+    def _compare_with(
+        self, stream: _Stream, payload: bytes, read: AnyTrial, effects: dict[Role, tuple[Effect, ...]], seen: EffectsSeen
+    ) -> None:
+        if not effects and isinstance(read, PlainTrial) and read.alike:
+            trial = _understood(outlined, read, seen)
+            self._found(stream, payload, trial, Comparison(trial=read.id, seq=read.seq))
+            return
+        assert self._plan is not None
+        # Where all arms answered alike, and the body was left out for it, only what they did is compared.
+        left_out = isinstance(read, PlainTrial) and read.alike and read.stable.same_body
+        trial = with_effects(_understood(outlined if left_out else opened, read), effects, seen)
+        self._found(stream, encode_trial(trial), trial, compare_trial(trial, self._plan))
+
+    def _compare(self, stream: _Stream, payload: bytes, read: AnyTrial) -> None:
+        assert self._plan is not None
         if isinstance(read, PlainTrial) and read.alike:
             # What comparison would find in equal bytes, and all that is counted of such a trial.
-            trial, comparison = _understood(outlined, read), Comparison(trial=read.id, seq=read.seq)
+            self._found(stream, payload, _understood(outlined, read), Comparison(trial=read.id, seq=read.seq))
         else:
             trial = _understood(opened, read)
-            comparison = compare_trial(trial, self._plan)
+            self._found(stream, payload, trial, compare_trial(trial, self._plan))
+
+    def _found(self, stream: _Stream, payload: bytes, trial: Trial, comparison: Comparison) -> None:
+        """A trial was compared: hand that on with others."""
         self._counts.observe_trial(trial, comparison)
         self._uncounted = True
         differs = comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate

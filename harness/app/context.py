@@ -19,6 +19,7 @@ from harness.core.labels import Control, Design, Role, RunMode
 from harness.core.outcomes import Tally
 from harness.core.redact import Redactor
 from harness.core.values import Totals
+from harness.core.watched import EffectsFacts
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy
 from harness.fold import Fold
@@ -54,6 +55,8 @@ class StoredFacts(msgspec.Struct, frozen=True, kw_only=True):
     has_candidate: bool = True
     live: bool = False
     unused_rules: tuple[str, ...] = ()
+    effects: EffectsFacts = EffectsFacts()
+    """What was watched of effects beside the trials."""
 
 
 class Context:

@@ -3,6 +3,7 @@
 import asyncio
 from collections.abc import Callable
 from pathlib import Path
+from random import Random
 from typing import Final
 
 import msgspec
@@ -14,8 +15,10 @@ from harness.app.proxy import LiveRun
 from harness.app.signals import Stop, with_stop
 from harness.core.errors import SetupError
 from harness.core.labels import FindingClass, ReasonCode, Role, RunMode, VerdictState
+from harness.core.watched import Watched
 from harness.report.model import FindingView, Report
-from harness.settings.load import Loaded
+from harness.settings.effects import EffectsSettings, EgressHostSettings, EgressSettings
+from harness.settings.load import Loaded, Origin
 from harness.settings.schema import (
     DemoOptions,
     ProxySettings,
@@ -30,12 +33,17 @@ from harness.targets.supervisor import TargetSet
 from harness.ui import Ui
 from scenarios.demo import traffic
 from scenarios.demo.faults import FAULTS, PlantedFault
+from scenarios.demo.outside import IDEMPOTENCY_KEY, URL_VARIABLES, Outside
 
 FAILED_EXIT: Final = 5
 _SERVICE: Final = "{{python}} -P -m scenarios.demo.service --port {{port}} --build {build} --seed {seed}-{run}-{{role}}-{{start}}"
 """Each instance of either run draws its own chances (ids, order of tags, jitter), as separate processes do; the seed repeats
 them. Were they the same in both runs, the replayed stable would give out the recorded order numbers again, by itself."""
 _RECORDING: Final = "traffic.gor"
+_CALLING: Final = {variable: f"http://{name}" for name, variable in URL_VARIABLES.items()} | {"no_proxy": "", "NO_PROXY": ""}
+"""Environment in which the builds call the outside, by the proxy that they are given: its names are known to nobody else."""
+_CONCURRENCY: Final = 8
+"""The builds hand on trace context, so what they do can be told apart with many requests under way."""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -83,8 +91,11 @@ class _Demo:
         if interrupted := self._stop.exit_code:
             return interrupted
         ui.info("Live traffic done. Now the gate: the recording is replayed against freshly started builds, pass after pass.")
-        gate, _ = await replay_and_judge(self._gate_settings(), [self._folder / _RECORDING], ui, self._stop, mode=RunMode.DEMO)
-        return self._stop.exit_code or self._conclude([live, gate], gate)
+        ui.info("The builds may now call a payment service and a mail service; what they do there is compared as well.")
+        async with Outside(Random(f"outside {options.seed}")) as outside:
+            recording = self._folder / _RECORDING
+            gate, _ = await replay_and_judge(self._gate_settings(outside.addresses), [recording], ui, self._stop, mode=RunMode.DEMO)
+        return self._stop.exit_code or self._conclude([live, gate], gate, outside)
 
     async def _live(self) -> Report:
         """Start the builds, drive the traffic through the proxy, stop all."""
@@ -130,19 +141,27 @@ class _Demo:
         )
         return Loaded(settings, {})
 
-    def _gate_settings(self) -> Loaded:
+    def _gate_settings(self, outside: dict[str, str]) -> Loaded:
+        """`outside` has the address of each service by the name under which the builds call it."""
         chosen = {
-            role.value: TargetSettings(command=self._command(role, "gate"), ready="/health") for role in (Role.STABLE, Role.CANDIDATE)
+            role.value: TargetSettings(command=self._command(role, "gate"), env=_CALLING, ready="/health")
+            for role in (Role.STABLE, Role.CANDIDATE)
         }
+        hosts = {name: EgressHostSettings(upstream=address) for name, address in outside.items()}
         settings = Settings(
             targets=TargetsSettings(**chosen),
-            replay=ReplaySettings(seed=self._options.seed, allow_writes=True),
+            replay=ReplaySettings(seed=self._options.seed, allow_writes=True, concurrency=_CONCURRENCY),
+            effects=EffectsSettings(
+                collect=("http",), http=EgressSettings(mode="virtualise", hosts=hosts, headers=(IDEMPOTENCY_KEY.lower(),))
+            ),
             store=StoreSettings(run_dir=str(self._folder / "gate")),
         )
-        return Loaded(settings, {})
+        return Loaded(settings, {"replay.concurrency": Origin("option", "the demo")})
 
-    def _conclude(self, reports: list[Report], gate: Report) -> int:
+    def _conclude(self, reports: list[Report], gate: Report, outside: Outside) -> int:
         """Tick off what was planted, and say whether the demo did what it should."""
+        contained, calls = calls_words(gate, outside)
+        self._ui.info(calls)
         self._ui.info(f"Reports: {self._folder / 'gate' / 'report.html'} (gate), {self._folder / 'live' / 'report.html'} (live)")
         outcome = compare_with_planted(reports)
         if self._options.candidate_is_stable:
@@ -151,6 +170,7 @@ class _Demo:
             self._ui.result(_planted_table(outcome))
             worked = not outcome.missed and not outcome.unexplained and gate.verdict is VerdictState.FAIL
             words = f"{len(outcome.found)} of {len(FAULTS)} planted faults found"
+        worked = worked and contained
         self._ui.result(f"Demo {'worked' if worked else 'FAILED'}: {words}")
         if outcome.unexplained:
             self._ui.warn(
@@ -170,6 +190,15 @@ def compare_with_planted(reports: list[Report]) -> Outcome:
         missed=tuple(fault for fault in FAULTS if fault not in found),
         unexplained=tuple(f for f, key in zip(divergences, keys, strict=True) if not any(fault.explains(*key) for fault in FAULTS)),
     )
+
+
+def calls_words(gate: Report, outside: Outside) -> tuple[bool, str]:
+    """Whether no call but stable's reached the outside, and how that is said: what was seen leaving, and what came."""
+    watched = next((one for one in gate.effects.watched if one.collector == "http"), Watched(collector="http", version=""))
+    made = ", ".join(f"{role} {watched.seen.get(role, 0) + watched.unattributed.get(role, 0):,}" for role in Role)
+    came, others = outside.came(Role.STABLE), outside.came(Role.SECONDARY, Role.CANDIDATE, None)
+    whose = f"{others:,} of them NOT stable's" if others else "all of them stable's; those of the others went no further than the harness"
+    return not others, f"Outbound calls made: {made}. The payment and mail services got {came + others:,}, {whose}."
 
 
 def stable_worked(outcome: Outcome, gate: Report) -> tuple[bool, str]:

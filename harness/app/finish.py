@@ -67,6 +67,7 @@ def write_report(
         exemplars=exemplars_of(context.store.kept(), snapshot, stored.run, history),
         blind=[*blind, *(Blind(what=what, count=count) for what, count in context.store.blind())],
         coverage=coverage_of(snapshot, set(seen_endpoints) - compared),
+        effects=stored.effects,
         settings=settings_used({key: (value, source) for key, value, source in context.store.record.settings}),
     )
     context.store.add_fact(FACTS, stored)

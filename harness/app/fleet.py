@@ -35,6 +35,7 @@ from harness.bus.messages import (
     Mirror,
     Recorded,
     Reload,
+    SeenEffects,
     Serving,
     Stop,
     StreamOver,
@@ -112,6 +113,10 @@ class Fleet:
     def uncompared(self) -> int:
         """Trials that wait for comparison, or are being compared."""
         return sum(place.slots.uncompared for place in self._places)
+
+    def tell_effects(self, seen: SeenEffects) -> int:
+        """Tell all compare workers what collectors saw. Returns how many could not be told."""
+        return self._members.tell_comparers(seen)
 
     def counters(self) -> Counters:
         """What all compare workers, also those that are gone, have counted for the metrics."""

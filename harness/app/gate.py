@@ -9,19 +9,22 @@ from pathlib import Path
 from harness.app import finish, parts
 from harness.app.captures import load
 from harness.app.context import Context, StoredFacts
+from harness.app.effects import IDLE, Effects, idle_sections
 from harness.app.pools import Pools
 from harness.app.signals import Stop, with_stop
 from harness.app.traffic import chosen_sessions, with_variants
 from harness.core.endpoint import EndpointMapper, entity_of
+from harness.core.errors import UsageError
 from harness.core.http import SAFE_METHODS
 from harness.core.labels import Aspect, Control, Role, RunMode, SkipReason
 from harness.core.values import Request, Trial
 from harness.evidence.gate import judge
+from harness.evidence.observed import failures
 from harness.evidence.policy import Policy
 from harness.evidence.snapshot import Snapshot, Verdict
 from harness.report.model import Blind, CaptureFacts, Report, TargetFacts
 from harness.report.text import count_of
-from harness.settings.load import Loaded
+from harness.settings.load import DEFAULT, Loaded
 from harness.settings.schema import Settings
 from harness.targets.supervisor import TargetSet
 from harness.ui import Ui
@@ -80,18 +83,32 @@ class _GateRun:
         self._entries = [entry for session in self._sessions for entry in session.entries]
         sent = [entry.request for entry in self._entries if self._is_sent(entry.request)]
         self._replayable = len(sent)
+        if loaded.settings.effects.collect and self._chosen.control is Control.SELF:
+            raise UsageError(
+                "effects cannot be watched without a secondary: what stable does when it is asked twice cannot be told apart",
+                where="effects.collect",
+                fix="give --secondary, or stable as a command",
+            )
+        self._effects = Effects(
+            loaded.settings.effects,
+            identity=identity,
+            clock=parts.SystemClock(),
+            redactor=parts.redactor_of(loaded.settings.redact),
+            started=[role for role, spec in self._chosen.specs.items() if spec.command is not None],
+        )
+        self._design = self._effects.design(self._chosen.design)
         self._context = Context(
             loaded,
             mode=mode,
             control=self._chosen.control,
-            design=self._chosen.design,
+            design=self._design,
             endpoints=dict(Counter(self._mapper.endpoint(request) for request in sent)),
             live=False,
             identity=identity,
         )
         self._pipeline = self._context.pipeline()
         self._pools = Pools(self._context, shadow_timeout_s=self._settings.replay.timeout_s)
-        self._targets = TargetSet(self._chosen.specs, self._context.clock)
+        self._targets = TargetSet(self._chosen.specs, self._context.clock, self._effects)
         self._fresh = self._state_is_fresh()
         self._seq = 0
         self._passes: list[PassResult] = []
@@ -109,22 +126,33 @@ class _GateRun:
         context = self._context
         self._ui.use_folder(context.folder)
         self._ui.info(self._opening())
+        for name in idle_sections(self._settings.effects):
+            self._ui.warn(IDLE.format(name=name))
         with context:
-            async with self._targets:
-                if commands := [str(role) for role, spec in self._chosen.specs.items() if spec.command is not None]:
-                    self._ui.info(f"starting {', '.join(commands)}")
-                addresses = await self._targets.start()
-                self._pipeline.start()
-                try:
-                    addresses = await self._send_passes(addresses)
-                finally:
-                    try:
-                        await self._pools.close()
-                    finally:
-                        await self._pipeline.stop()
+            try:
+                await self._effects.open(self._roles())
+                async with self._targets:
+                    addresses = await self._replay()
+            finally:
+                await self._effects.close()
             report, verdict = self._finish(addresses)
         finish.show(self._ui, context, report)
+        self._effects.check()
         return report, self._stop.exit_code or finish.exit_code(verdict)
+
+    async def _replay(self) -> dict[Role, str]:
+        """The builds started, all passes sent and compared; the addresses of the last start."""
+        if commands := [str(role) for role, spec in self._chosen.specs.items() if spec.command is not None]:
+            self._ui.info(f"starting {', '.join(commands)}")
+        addresses = await self._targets.start()
+        self._pipeline.start()
+        try:
+            return await self._send_passes(addresses)
+        finally:
+            try:
+                await self._pools.close()
+            finally:
+                await self._pipeline.stop()
 
     async def _send_passes(self, addresses: dict[Role, str]) -> dict[Role, str]:
         """Send until all is decided; the addresses of the last start, which the report names."""
@@ -132,8 +160,10 @@ class _GateRun:
             await self._pools.close()  # first: a build that ends in order waits for the connections it serves
             if index and self._fresh and self._settings.replay.state != "stateless":
                 addresses = await self._targets.restart()
+            await self._effects.attach()
             self._pools.open({role: addresses.get(role, addresses[Role.STABLE]) for role in self._roles()})
             self._passes.append(await run_pass(self._job(index), self._io(index)))
+            await self._effects.end_pass(whole=not self._stop.requested)
             self._seq = self._passes[-1].seq_next
             await self._pipeline.drain()
             if self._stop.requested or self._is_decided(await self._pipeline.snapshot()):
@@ -148,6 +178,8 @@ class _GateRun:
         """With `--passes auto`: enough passes, and nothing that another one could decide."""
         done = len(self._passes)
         self._ui.info(f"pass {done}: {self._passes[-1].emitted} compared, {count_of(snapshot.open_questions, 'open question')}")
+        if self._settings.replay.passes == "auto" and failures(snapshot, self._effects.facts()):
+            return True  # a hard rule is broken: no further pass can change the verdict
         if self._settings.replay.passes != "auto" or done < self._context.policy.policy.passes_min:
             return False
         return not self._fresh or not is_open(snapshot, self._context.policy.policy)
@@ -157,16 +189,21 @@ class _GateRun:
             role for role in Role if role in self._chosen.specs or (role is Role.SECONDARY and self._chosen.control is Control.SELF)
         )
 
+    def _concurrency(self) -> int:
+        """One request at a time where effects are watched and nothing else was asked for: each is whole between two looks then."""
+        one_by_one = self._effects.on and self._context.loaded.origin("replay.concurrency") is DEFAULT
+        return 1 if one_by_one else self._settings.replay.concurrency
+
     def _job(self, index: int) -> PassJob:
         speed = self._settings.replay.speed
         return PassJob(
             sessions=schedule(self._sessions, None if speed == "max" else speed),
             roles=self._roles(),
             control=self._chosen.control,
-            design=self._chosen.design,
+            design=self._design,
             pass_index=index,
             fresh=self._fresh,
-            concurrency=self._settings.replay.concurrency,
+            concurrency=self._concurrency(),
             timed=speed != "max",
             allow_writes=self._settings.replay.allow_writes,
             secondary_safe_only=self._chosen.control is Control.SELF,
@@ -187,6 +224,7 @@ class _GateRun:
             entity_of=entity_of,
             stop=self._stop.event,
             progress=lambda done, total: self._ui.progress(label, done, total),
+            watch=self._effects if self._effects.on else None,
         )
 
     def _finish(self, addresses: dict[Role, str]) -> tuple[Report, Verdict | None]:
@@ -204,17 +242,19 @@ class _GateRun:
                 interrupted=self._stop.requested,
                 replayable=self._replayable,
                 unused_rules=context.unused_rules(),
+                effects=self._effects.facts(),
             )
         stored = StoredFacts(
             run=context.facts(self._target_facts(addresses), self._capture_facts()),
             policy=context.policy.policy,
             control=self._chosen.control,
-            design=self._chosen.design,
+            design=self._design,
             endpoints=context.endpoints,
             replayable=self._replayable,
             interrupted=self._stop.requested,
             totals=totals,
             unused_rules=context.unused_rules(),
+            effects=self._effects.facts(),
         )
         seen = {self._mapper.endpoint(entry.request) for entry in self._capture.entries}
         report = finish.write_report(
@@ -293,6 +333,8 @@ class _GateRun:
                 words += [f"--{role}", spec.describe()]
         words += ["--allow-writes"] if replay.allow_writes else []
         words += ["--skip-broken"] if replay.skip_broken else []
+        if self._context.loaded.origin("effects.collect").layer == "option":
+            words += ["--effects", ",".join(self._settings.effects.collect)]
         words += ["--vary", str(replay.vary), "--seed", str(self._context.identity.seed)] if replay.vary else []
         words += ["--config", str(self._context.loaded.file)] if self._context.loaded.file is not None else []
         return self._context.redactor.text(shlex.join(words))

@@ -19,6 +19,7 @@ from harness.proxy.copies import CopiesServer
 from harness.proxy.dispatch import DispatchOptions, Naming, Sink
 from harness.proxy.forwarding import ForwardingOptions
 from harness.proxy.server import ProxyOptions, ProxyServer
+from harness.proxy.tracing import Tracing
 from harness.settings.forms import parse_address
 from harness.settings.schema import ProxySettings, Settings
 from harness.targets.spec import parse_target
@@ -78,6 +79,10 @@ def proxy_options(settings: Settings) -> ProxyOptions:
     if proxy.tls_key and not proxy.tls_cert:
         raise UsageError("a key alone makes no TLS: clients would be served in plain text", where="proxy.tls_key", fix="give tls_cert too")
     assert settings.proxy.listen is not None
+    if settings.effects.collect and proxy.ingress == "mitmproxy":
+        raise UsageError(
+            "effects are not watched behind the ingress mitmproxy", where="effects.collect", fix="choose the ingress native or copies"
+        )
     host, port = parse_address(settings.proxy.listen)
     for role, (address, _) in addresses.items():
         if _is_at(address, host, port):
@@ -134,7 +139,13 @@ def make_server(settings: Settings, around: Surroundings) -> ProxyServer:
         clock=around.clock,
         rng=around.rng,
         tally=around.tally,
-        naming=Naming(endpoint_of=mapper.endpoint, entity_of=entity_of, ids=around.ids, session_key=around.session_key),
+        naming=Naming(
+            endpoint_of=mapper.endpoint,
+            entity_of=entity_of,
+            ids=around.ids,
+            session_key=around.session_key,
+            tracing=Tracing(around.rng, keep=settings.effects.keep_tracing) if settings.effects.collect else None,
+        ),
         sink=around.sink,
         on_exchange=around.on_exchange,
     )

@@ -10,10 +10,11 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.bus.link import Link
-from harness.bus.messages import Comparers, Mirror, Reload, Stop
+from harness.bus.messages import Comparers, Mirror, Reload, SeenEffects, Stop
 from harness.bus.slots import BreakerSlots, Slots
 from harness.core.errors import ShadowdiffError
 from harness.core.labels import Role
+from harness.core.limits import BUS_UNSENT_BYTES_MAX
 from harness.counters import Counters, merged
 
 
@@ -171,6 +172,17 @@ class Members:
         for worker in self.ingress:
             if worker.link is not None:
                 worker.link.send(message)
+
+    def tell_comparers(self, message: SeenEffects) -> int:
+        """Tell all that compare and have greeted. One that does not read is told no more; returns how many were not."""
+        untold = 0
+        for worker in self._workers:
+            if not worker.ingress and worker.link is not None:
+                if worker.link.unsent > BUS_UNSENT_BYTES_MAX:
+                    untold += 1
+                else:
+                    worker.link.send(message)
+        return untold
 
     def kill(self, *, ingress: bool) -> None:
         """End all of a kind at once."""

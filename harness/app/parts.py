@@ -82,7 +82,7 @@ def run_folder(settings: Settings, run: Identity) -> tuple[Path, str]:
 
 def plan_of(settings: Settings) -> Plan:
     """The comparators that are installed and the rules, compiled."""
-    return build_plan(settings.rules, load_comparators())
+    return build_plan(settings.rules, load_comparators(), settings.effects.ordered)
 
 
 def mapper_of(settings: EndpointSettings, hosts: Iterable[str] = ()) -> EndpointMapper:

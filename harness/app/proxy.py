@@ -11,8 +11,10 @@ from typing import Final
 
 from harness.app import finish, ingress, parts
 from harness.app.context import Context, StoredFacts
+from harness.app.effects import IDLE, idle_sections
 from harness.app.fleet import Fleet, FleetOrders
 from harness.app.listening import listening_sockets
+from harness.app.live_effects import LiveEffects
 from harness.app.recorder import Recorder
 from harness.app.reloading import change
 from harness.app.results import Results
@@ -93,7 +95,10 @@ class LiveRun:
             if self._recorder is not None:
                 self._recorder.discard()
             raise
-        self._results = Results(self._context.fold, self._context.tally)
+        self._effects = LiveEffects(
+            settings.effects, identity=self._context.identity, clock=self._context.clock, redactor=self._context.redactor
+        )
+        self._results = Results(self._context.fold, self._context.tally, self._effects.attributed.fold if self._effects.on else None)
         self._fleet: Fleet | None = None
         self._address = ""
 
@@ -112,6 +117,9 @@ class LiveRun:
                 self._results.start()
                 ending.push_async_callback(self._results.stop, COMPARE_STALL_SECONDS_MAX)
                 self._fleet = Fleet(self._orders(), self._results, context.tally, on_record=self._on_record(), notice=self._ui.warn)
+                ending.push_async_callback(self._effects.stop)  # after the fleet: what it still compares waits for what is seen
+                await self._effects.start(tuple(self._urls))
+                self._effects.watch(self._fleet.tell_effects)
                 host, port = parse_address(self._settings.proxy.listen or "")
                 ending.push_async_callback(self._fleet.stop, STOP_GRACE_SECONDS)
                 self._address = await self._fleet.start(listening_sockets(host, port, self._settings.proxy.workers))
@@ -138,7 +146,9 @@ class LiveRun:
                 record=self._recorder is not None,
                 whole=everything,
             ),
-            compare=CompareOrders(rules=ENCODER.encode(settings.rules), secret=context.secret, forward_all=everything),
+            compare=CompareOrders(
+                rules=ENCODER.encode(settings.rules), secret=context.secret, forward_all=everything, effects=self._effects.orders()
+            ),
             compare_workers=settings.proxy.compare_workers,
         )
 
@@ -205,6 +215,7 @@ class LiveRun:
             has_candidate=Role.CANDIDATE in self._urls,
             replayable=None,
             unused_rules=self._context.unused_rules(),
+            effects=self._effects.facts(),
         )
 
     def _admin_server(self) -> AdminServer | None:
@@ -287,6 +298,10 @@ class LiveRun:
         self._ui.info(f"serving on {scheme}://{self._address} from stable {self._urls[Role.STABLE]}, mirroring to {shadows}")
         if self._admin is not None:
             self._ui.info(f"admin on {self._admin.address}: /metrics, /api/v1/verdict, /healthz, /readyz")
+        for name in idle_sections(self._settings.effects):
+            self._ui.warn(IDLE.format(name=name))
+        for place in self._effects.places():
+            self._ui.info(f"effects of {place}")
         if Role.CANDIDATE not in self._urls:
             self._ui.warn("no candidate: traffic is served" + (" and recorded" if self._recorder else "") + ", nothing is under test")
 
@@ -304,6 +319,7 @@ class LiveRun:
             has_candidate=Role.CANDIDATE in self._urls,
             live=True,
             unused_rules=context.unused_rules(),
+            effects=self._effects.facts(),
         )
         return finish.write_report(context, stored, snapshot, self._verdict, totals, blind=self._blind())
 

@@ -18,7 +18,7 @@ from harness.bus.link import Link
 from harness.bus.messages import decode_results
 from harness.bus.packing import decode_trial
 from harness.core.errors import ShadowdiffError
-from harness.core.labels import Role, ShedReason
+from harness.core.labels import EffectsSeen, Role, ShedReason
 from harness.core.limits import FOLD_QUEUE_BYTES_MAX, FOLD_QUEUE_FRAMES_MAX
 from harness.core.outcomes import Tally
 from harness.core.plain import opened
@@ -37,6 +37,8 @@ class _Outcomes(NamedTuple):
     compared: list[tuple[bool, tuple[Role, ...]]]
     """Of each whether it diverged, and whose exchanges failed."""
     lost: int
+    watched: tuple[TrialBets, ...] = ()
+    """Of those whose effects were watched."""
 
 
 class _Step(NamedTuple):
@@ -52,9 +54,11 @@ class Results:
     What ledger or keeper raise, or `fail` is given, ends the work: it is raised by `check` and `stop`, and there is no verdict.
     """
 
-    def __init__(self, fold: Fold, tally: Tally) -> None:
+    def __init__(self, fold: Fold, tally: Tally, on_watched: Callable[[TrialBets], None] | None = None) -> None:
+        """`on_watched` is told, on the loop, of each trial whose effects were watched."""
         self._fold = fold
         self._tally = tally
+        self._on_watched = on_watched
         self._steps: deque[_Step] = deque()
         self._bytes = 0
         self._held: set[Link] = set()
@@ -169,11 +173,15 @@ class Results:
         self._tally.shed(ShedReason.WORKER_LOST, done.lost)
         for diverged, failed in done.compared:
             self._tally.compared_as(diverged=diverged, failed=failed)
+        if self._on_watched is not None:
+            for bets in done.watched:
+                self._on_watched(bets)
         self.folded += len(done.compared)
 
     def _fold_frame(self, payload: bytes) -> _Outcomes:
         """In the thread."""
         compared, lost = [], 0
+        watched: list[TrialBets] = []
         for result in decode_results(payload):
             if result.stream in self._closed:
                 continue
@@ -181,7 +189,9 @@ class Results:
             lost += self._fold.make_room(result.stream, bets.seq)
             if self._fold.push(result.stream, bets, result.comparison, _source(result.trial)):
                 compared.append((bool(result.comparison.stable_candidate), _failed(bets)))
-        return _Outcomes(compared, lost)
+                if bets.effects_seen is not EffectsSeen.NONE:
+                    watched.append(bets)
+        return _Outcomes(compared, lost, tuple(watched))
 
     def _fold_lost(self, stream: int, seqs: tuple[int, ...]) -> _Outcomes:
         """In the thread."""

@@ -57,6 +57,7 @@ def judge_again(run: Path, policy: str | None = None) -> tuple[Report, Verdict]:
         has_candidate=facts.has_candidate,
         replayable=facts.replayable,
         unused_rules=facts.unused_rules,
+        effects=facts.effects,
     )
     judged = build_report(
         run=before.run,
@@ -66,6 +67,7 @@ def judge_again(run: Path, policy: str | None = None) -> tuple[Report, Verdict]:
         totals=facts.totals,
         exemplars=[exemplar for finding in before.findings for exemplar in finding.exemplars],
         coverage=before.coverage,
+        effects=facts.effects,
     )
     report = msgspec.structs.replace(
         judged, rules=before.rules, unused_rules=before.unused_rules, settings=before.settings, blind=before.blind

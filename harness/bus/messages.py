@@ -1,7 +1,8 @@
 """What the harness's own processes tell each other. Values only; both ends are of one version, as one supervisor starts all.
 
 ingress worker -> compare worker   Hello, then TRIAL frames; back: Done
-compare worker -> supervisor       Hello; RESULTS and COUNTERS frames, Alive, StreamOver, Failed; back: CompareOrders, Stop
+compare worker -> supervisor       Hello; RESULTS and COUNTERS frames, Alive, StreamOver, Failed; back: CompareOrders,
+                                   SeenEffects, Stop
 ingress worker -> supervisor       Hello, Serving, Connected, Lost, Stopped, Failed; RECORD frames;
                                    back: IngressOrders, Comparers, Mirror, Reload, Stop
 """
@@ -10,7 +11,8 @@ from typing import Final
 
 import msgspec
 
-from harness.core.values import Comparison, Exchange, Request
+from harness.core.labels import Role
+from harness.core.values import Comparison, Effect, Exchange, Request
 
 
 class Hello(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -20,6 +22,16 @@ class Hello(msgspec.Struct, frozen=True, tag=True, array_like=True):
     ingress: bool
 
 
+class EffectsOrders(msgspec.Struct, frozen=True, array_like=True):
+    """How live trials wait for what their arms did."""
+
+    wait_ns: int
+    """How long at most."""
+    delay_ns: int
+    """How long after the last answer effects may still come."""
+    ordered: tuple[str, ...] = ()
+
+
 class CompareOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """What a compare worker needs: the rules as configuration has them (encoded), and the key for hashes of values."""
 
@@ -27,6 +39,15 @@ class CompareOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
     secret: bytes
     forward_all: bool
     """Whether every trial goes on to the run store, those without a difference too."""
+    effects: EffectsOrders | None = None
+    """None where effects are not watched."""
+
+
+class SeenEffects(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """What collectors saw: trace, role and effect each; and until when nothing more will come (monotonic)."""
+
+    effects: tuple[tuple[str, Role, Effect], ...]
+    until_ns: int
 
 
 class IngressOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -118,6 +139,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 Message = (
     Hello
     | CompareOrders
+    | SeenEffects
     | IngressOrders
     | Comparers
     | Connected

@@ -120,6 +120,7 @@ REPLAY: Final = together(
         multiple=True,
         help="Send this session of the capture only, by the key a report names; repeatable.",
     ),
+    setting("--effects", key="effects.collect", metavar="NAMES", text="What is watched beside answers: http,postgres,sqlite,redis,otlp."),
     setting("--vary", key="replay.vary", metavar="N", text="Send N variations of one request of each endpoint as well."),
     switch("--skip-broken", key="replay.skip_broken", text="Count the broken entries of a capture and use the others."),
     SEED,

@@ -11,10 +11,11 @@ from typing import Final
 import msgspec
 
 from harness.core.clock import Clock, Rng
-from harness.core.labels import ShedReason, SkipReason
+from harness.core.labels import Role, ShedReason, SkipReason
 from harness.core.limits import COPIES_LAG_SECONDS_MAX, LIVE_CAPTURE_BYTES_MAX
 from harness.core.outcomes import Tally
 from harness.core.plain import AnyExchange, opened_exchange
+from harness.core.trace import with_trace
 from harness.core.values import Exchange, Request
 from harness.proxy.call import Call
 from harness.proxy.capture import Budget
@@ -22,6 +23,7 @@ from harness.proxy.copies_ingress import Copy, CopyConnection, Inbox
 from harness.proxy.dispatch import Dispatcher, DispatchOptions, Naming, Sink
 from harness.proxy.lag import LagMeter
 from harness.proxy.server import ProxyOptions, ProxyServer
+from harness.proxy.tracing import Tracing
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import GUARD_HEADER, UnsendableRequestError
 
@@ -58,6 +60,7 @@ class Double:
         tally: Tally,
         answered: Callable[[Request, Exchange], None],
         behind: Callable[[], bool] = lambda: False,
+        tracing: Tracing | None = None,
     ) -> None:
         """`answered` takes over the outcome of a request that the dispatcher did not decline, and must not raise.
 
@@ -69,6 +72,7 @@ class Double:
         self._tally = tally
         self._answered = answered
         self._behind = behind
+        self._tracing = tracing
         self._calls: dict[int, tuple[Call, int]] = {}
         self._bytes = 0
         self._number = 0
@@ -128,8 +132,12 @@ class Double:
             self._leave(number)
             self._answered(request, opened_exchange(exchange, request))
 
+        sent = request
+        if self._tracing is not None:
+            headers = with_trace(request.headers, self._tracing.new(), Role.STABLE, keep=self._tracing.keep)
+            sent = msgspec.structs.replace(request, headers=headers)
         # Marked like every mirrored request: should the double stand behind a proxy that mirrors, the copy ends there.
-        self._calls[number] = self._pool.submit(request, answered, extra=_GUARD), held
+        self._calls[number] = self._pool.submit(sent, answered, extra=_GUARD), held
         self._bytes += held
         self._idle.clear()
 
@@ -184,7 +192,10 @@ class CopiesServer(ProxyServer):
 
         self._lag = lag = LagMeter(self._clock, self._lag_s_max)
         lag.start()
-        self._double = Double(stable, dispatcher, options.dispatch, tally=self._tally, answered=answered, behind=lag.behind)
+        tracing = self._naming.tracing
+        self._double = Double(
+            stable, dispatcher, options.dispatch, tally=self._tally, answered=answered, behind=lag.behind, tracing=tracing
+        )
         inbox = Inbox(tally=self._tally, budget=Budget(LIVE_CAPTURE_BYTES_MAX), take=self._double.take)
         return lambda: CopyConnection(inbox, options.client, self._clients)
 

@@ -35,6 +35,7 @@ from harness.proxy.plain import PlainRequest
 from harness.proxy.protection import Protection
 from harness.proxy.sampling import Sampler, parse_sample_key
 from harness.proxy.shadow import Lane, ShadowTrial, answered_bytes
+from harness.proxy.tracing import Tracing
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import GUARD_HEADER
 
@@ -122,6 +123,8 @@ class Naming(msgspec.Struct, frozen=True, kw_only=True):
     entity_of: Callable[[Request], str]
     ids: Ids
     session_key: bytes = b""
+    tracing: Tracing | None = None
+    """Gives trials a trace, where effects are watched."""
 
 
 class Names:
@@ -363,6 +366,7 @@ class Dispatcher:
             warm_up=self._warm_up.note(endpoint, now_ns),
             held_bytes=held,
             done=self._finish,
+            tracing=self._naming.tracing,
         )
         self._under_way.add(shadow)
         self._idle.clear()

@@ -17,6 +17,7 @@ from harness.proxy.call import Call
 from harness.proxy.capture import NOTHING, BodyCapture, Budget
 from harness.proxy.forwarding import ForwardingOptions
 from harness.proxy.plain import PlainRequest, closing, read_head
+from harness.proxy.tracing import Tracing
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import GUARD_HEADER, AnswerHead, Framing, Refused, RequestHead
 
@@ -46,6 +47,7 @@ class Live:
         completed: Callable[[Request, AnyExchange, bool, PlainRequest | None], None],
         forwarding: ForwardingOptions | None = None,
         copies: bool = True,
+        tracing: Tracing | None = None,
     ) -> None:
         self.pool = pool
         self.clock = clock
@@ -57,6 +59,8 @@ class Live:
         """Told of each live exchange once the client has it: the request, stable's exchange, whether the copy of the request was
         given up for lack of memory, and the request as it was read, where it was plain. It must settle the request's outcome
         and must not raise."""
+        self.tracing = tracing
+        """Gives requests a trace, where effects are watched."""
         self.copies = copies
         """Whether anybody uses the copies. Where not, none is made, and each exchange is skipped as having no shadow."""
         self._loop = pool.loop
@@ -212,11 +216,16 @@ class Relay:
             call.pause()
 
     def _readdressed(self, plain: PlainRequest, pool: UpstreamPool) -> bytes:
-        self._sent_head = data = pool.addressed(plain)
+        data = pool.addressed(plain)
+        if self._live.tracing is not None:
+            data = self._live.tracing.traced(data)
+        self._sent_head = data
         return data + plain.body if plain.body else data
 
     def _written(self, head: RequestHead, pool: UpstreamPool) -> bytes:
         headers = wire.forwarded(head.headers, framing=head.framing, length=head.length, host=pool.host_for(head.authority))
+        if self._live.tracing is not None:
+            headers += self._live.tracing.fields(head.headers)
         self._sent_headers = tuple(headers)
         if head.upgrade:
             headers += [(name, value) for name, value in head.headers if name.lower() == "upgrade"]

@@ -248,6 +248,7 @@ class ProxyServer:
             completed=self._completed,
             forwarding=self._options.forwarding.asked,
             copies=len(self._pools) > 1 or self._on_exchange is not None,
+            tracing=self._naming.tracing if len(self._pools) > 1 else None,
         )
         return lambda: ClientConnection(live, self._options.client, self._clients)
 

@@ -10,14 +10,16 @@ import msgspec
 from harness.core.labels import Control, Design, Role
 from harness.core.limits import SHADOW_ANSWER_BYTES_MAX
 from harness.core.plain import AnyExchange, AnyTrial, PlainArm, PlainExchange, PlainTrial, arm_beside, opened_exchange, stables_arm
-from harness.core.values import Arm, Request, Trial
+from harness.core.trace import trace_of, with_trace
+from harness.core.values import Arm, Headers, Request, Trial
 from harness.proxy.breaker import Breaker
 from harness.proxy.call import Call
 from harness.proxy.plain import PlainRequest
+from harness.proxy.tracing import Tracing, carries_tracing, fields_instead, trace_fields, trace_lines, untraced
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import GUARD_HEADER
 
-_GUARD = ((GUARD_HEADER, "1"),)
+_GUARD: Headers = ((GUARD_HEADER, "1"),)
 
 
 class Lane(msgspec.Struct, frozen=True):
@@ -45,6 +47,9 @@ class ShadowTrial:
         "_request",
         "_session",
         "_stable",
+        "_stable_trace",
+        "_trace",
+        "_tracing",
         "_warm_up",
         "answers",
         "held_bytes",
@@ -65,6 +70,7 @@ class ShadowTrial:
         warm_up: bool,
         held_bytes: int,
         done: Callable[["ShadowTrial"], None],
+        tracing: Tracing | None = None,
     ) -> None:
         self._request = request
         self._plain = plain
@@ -78,6 +84,17 @@ class ShadowTrial:
         self._in_flight = in_flight
         self._warm_up = warm_up
         self._done = done
+        self._trace = self._stable_trace = ""
+        self._tracing: Tracing | None = None
+        """Set where the request has tracing of its own, which the shadows must not get."""
+        if tracing is not None:
+            given = tracing.given(stable)
+            self._trace = given or tracing.new()
+            self._stable_trace = "" if given else trace_of(request.headers)
+            if (plain is None or not given) and carries_tracing(request.headers):
+                self._tracing = tracing
+                if plain is not None:
+                    self._plain = untraced(plain, keep=tracing.keep)
         self._calls: list[tuple[Call, Lane, int]] = []
         self._answer_bytes_max = SHADOW_ANSWER_BYTES_MAX + 2 * answered_bytes(stable)
         self.held_bytes = held_bytes
@@ -96,9 +113,25 @@ class ShadowTrial:
             if len(self.answers) == len(self._order) - 1:
                 self._done(self)
 
+        request, plain, extra, lines = self._request, self._plain, _GUARD, b""
+        if self._tracing is not None and plain is not None:
+            extra = (*_GUARD, *fields_instead(request.headers, self._trace, role))
+        elif self._tracing is not None:
+            headers = with_trace(request.headers, self._trace, role, keep=self._tracing.keep)
+            request = msgspec.structs.replace(request, headers=headers)
+        elif self._trace and plain is not None:
+            lines = trace_lines(self._trace, role)
+        elif self._trace:
+            extra = (*_GUARD, *trace_fields(self._trace, role))
         try:
             call = lane.pool.submit(
-                self._request, answered, extra=_GUARD, plain=self._plain, like=self._like, answer_bytes_max=self._answer_bytes_max
+                request,
+                answered,
+                extra=extra,
+                plain=plain,
+                plain_extra=lines,
+                like=self._like,
+                answer_bytes_max=self._answer_bytes_max,
             )
         except Exception:  # whatever it is, the breaker's turn is given back; then it is raised
             if breaker is not None:
@@ -130,6 +163,8 @@ class ShadowTrial:
             entity=self._entity,
             in_flight=self._in_flight,
             warm_up=self._warm_up,
+            trace=self._trace,
+            stable_trace=self._stable_trace,
         )
 
     def _answered(self, role: Role) -> Arm | None:
@@ -167,6 +202,8 @@ class ShadowTrial:
             self._entity,
             self._in_flight,
             self._warm_up,
+            self._trace,
+            self._stable_trace,
         )
 
 

@@ -120,6 +120,7 @@ class UpstreamPool:
         *,
         extra: Headers = (),
         plain: PlainRequest | None = None,
+        plain_extra: bytes = b"",
         like: PlainAnswer | None = None,
         answer_bytes_max: int | None = None,
     ) -> Call:
@@ -129,6 +130,7 @@ class UpstreamPool:
         that is woken once for several requests is cheaper for both sides than one that is woken for each.
         `extra` headers are put at the end. Interim answers are skipped, an Expect header is not sent.
         `plain` is the same request as it was read from a client, where it was plain: checked then, and all but written.
+        `plain_extra` are lines put at the end of a plain request's head, which other requests have in `extra`.
         `like` is what another target answered: the same bytes need not be read twice.
         An answer whose body goes on beyond `answer_bytes_max` is given up, as TOO_LARGE; one that came whole at once is taken.
         """
@@ -137,7 +139,7 @@ class UpstreamPool:
             sent, head = self._written(request, extra)
             reader = _Collector(self.clock, sent, b"", done, bytes_max=answer_bytes_max, budget=self._budget)
         else:
-            raw = self.addressed(plain)[:-2] + field_lines(extra) + b"\r\n"
+            raw = b"%b%b%b\r\n" % (self.addressed(plain)[:-2], field_lines(extra), plain_extra)
             head = raw + plain.body if plain.body else raw
             reader = _Collector(self.clock, request, raw, done, bytes_max=answer_bytes_max, budget=self._budget)
         reader.call = call = Call(self, request.method, head, reader, total=True, retryable=request.method in SAFE_METHODS)

@@ -7,6 +7,7 @@ from typing import Final
 import msgspec
 from msgspec import inspect
 
+from harness.core.canon import Rule
 from harness.settings.forms import FORM_WORDS
 from harness.settings.schema import Settings, TargetSettings
 
@@ -125,9 +126,12 @@ def describe(kind: inspect.Type, form: str = "") -> str:
             return " or ".join(str(member.value) for member in kind.cls)
         case inspect.VarTupleType():
             inner_words = FORM_WORDS.get(form, "")
-            return "a list of rules" if section_of(kind.item_type) else "a list" + (f", each {inner_words}" if inner_words else " of text")
+            section = section_of(kind.item_type)
+            if section is not None:
+                return "a list of rules" if section.cls is Rule else "a list of sections"
+            return "a list" + (f", each {inner_words}" if inner_words else " of text")
         case inspect.DictType():
-            return "names and texts"
+            return "names and sections" if isinstance(unwrap(kind.value_type)[0], inspect.StructType) else "names and texts"
     return FORM_WORDS.get(form, "text")
 
 

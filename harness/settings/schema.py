@@ -25,6 +25,7 @@ from harness.core.limits import (
     VARIANTS_MAX,
     WORKERS_MAX,
 )
+from harness.settings.effects import EffectsSettings
 
 _NOT_OF_SPEC: Final = frozenset({"host", "ca_file", "verify", "client_cert", "client_key", "server_name", "build"})
 """Keys of a target that say how it is spoken to or called, not how it is started."""
@@ -320,6 +321,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replay: ReplaySettings = ReplaySettings()
     proxy: ProxySettings = ProxySettings()
     endpoints: EndpointSettings = EndpointSettings()
+    effects: EffectsSettings = EffectsSettings()
     rules: Annotated[tuple[Rule, ...], Meta(description="What does not count as a difference, and where.")] = ()
     redact: RedactSettings = RedactSettings()
     policy: Annotated[

@@ -75,8 +75,28 @@ def _shown(key: Key, value: object) -> str:
         return NONE
     if key.facts.secret and isinstance(value, dict):
         return "{" + ", ".join(f"{name}: {HIDDEN}" for name in value) + "}"
+    if key.facts.secret and value:
+        return HIDDEN
     if isinstance(value, float):
         return f"{value:g}"
     if isinstance(value, str):
         return value if value.isprintable() and value == value.strip() and value else msgspec.json.encode(value).decode()
-    return msgspec.json.encode(msgspec.to_builtins(value)).decode()
+    return msgspec.json.encode(_without_secrets(value)).decode()
+
+
+def _without_secrets(value: object) -> object:
+    """Sections within a value, with what is marked as secret in them hidden."""
+    if isinstance(value, msgspec.Struct):
+        return {
+            field.name: HIDDEN if _is_secret(field.type) and getattr(value, field.name) else _without_secrets(getattr(value, field.name))
+            for field in msgspec.structs.fields(value)
+        }
+    if isinstance(value, dict):
+        return {name: _without_secrets(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_without_secrets(item) for item in value]
+    return msgspec.to_builtins(value)
+
+
+def _is_secret(kind: object) -> bool:
+    return any(isinstance(meta, msgspec.Meta) and (meta.extra or {}).get("secret") for meta in getattr(kind, "__metadata__", ()))

@@ -25,15 +25,15 @@ class TargetSpec(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_field
     """One target. Exactly one of `url` and `command` is set.
 
     Commands and hooks run without a shell, split by shell rules; for pipes and `&&` write `sh -c '...'`. A command
-    stays in the foreground and ends on SIGTERM. In command, hooks and values of `env` the names `{port}`, `{role}`,
-    `{start}` (how often this target was started before) and `{python}` (the harness's interpreter) are filled in;
-    any other braces stay as they are.
+    stays in the foreground and ends on SIGTERM. In command, hooks and values of `env` the names `{port}`, `{host}`
+    (127.0.0.1, or the address of the build's own network), `{role}`, `{start}` (how often this target was started
+    before) and `{python}` (the harness's interpreter) are filled in; any other braces stay as they are.
     """
 
     url: str | None = None
     """Origin (scheme, host, port) of a build that somebody else runs, or `unix:/path/to.sock`."""
     command: str | None = None
-    """Starts one instance on 127.0.0.1 and `{port}`."""
+    """Starts one instance on `{host}` (127.0.0.1, as a rule) and `{port}`."""
     env: dict[str, str] = {}
     """Added to the harness's own environment, for the command and the hooks."""
     cwd: str | None = None

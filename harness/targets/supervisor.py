@@ -6,7 +6,7 @@ import sys
 from collections.abc import Mapping
 from contextlib import suppress
 from types import TracebackType
-from typing import Final
+from typing import Final, Protocol
 
 from harness.core.clock import Clock
 from harness.core.errors import SetupError, ShadowdiffError
@@ -30,6 +30,60 @@ class PortTakenError(SetupError):
     """Another program took the port between its choice and the build's start."""
 
 
+class Surroundings(Protocol):
+    """What surrounds the builds that are started here: what they can be told of it, and what has to be made ready for them."""
+
+    def names(self, role: Role) -> Mapping[str, str]:
+        """Further names that are filled in, in commands and values of `env`."""
+        ...
+
+    def env(self, role: Role) -> Mapping[str, str]:
+        """Environment variables of a build, which its own `env` may replace."""
+        ...
+
+    def host(self, role: Role) -> str:
+        """The address at which a build listens and is reached."""
+        ...
+
+    def entered(self, role: Role, command: list[str]) -> list[str]:
+        """The command that starts a build where it has to run; hooks run where the harness does."""
+        ...
+
+    async def prepare(self) -> None:
+        """Called before each start, while no build runs and before hooks do. Raises SetupError."""
+        ...
+
+
+class Nothing:
+    """No surroundings."""
+
+    def names(self, role: Role) -> Mapping[str, str]:
+        """See `Surroundings`."""
+        del role
+        return {}
+
+    def env(self, role: Role) -> Mapping[str, str]:
+        """See `Surroundings`."""
+        del role
+        return {}
+
+    def host(self, role: Role) -> str:
+        """See `Surroundings`."""
+        del role
+        return LOOPBACK
+
+    def entered(self, role: Role, command: list[str]) -> list[str]:
+        """See `Surroundings`."""
+        del role
+        return command
+
+    async def prepare(self) -> None:
+        """See `Surroundings`."""
+
+
+NOTHING: Final = Nothing()
+
+
 class TargetRunner:
     """One target. `start` and `restart` return the base URL to send requests to; each start has a port of its own.
 
@@ -38,8 +92,11 @@ class TargetRunner:
     All methods raise SetupError, with the last output, when the target or a hook fails.
     """
 
-    def __init__(self, spec: TargetSpec, role: Role, clock: Clock, ports: set[int] | None = None) -> None:
+    def __init__(
+        self, spec: TargetSpec, role: Role, clock: Clock, ports: set[int] | None = None, surroundings: Surroundings = NOTHING
+    ) -> None:
         self.spec = spec
+        self._surroundings = surroundings
         self.role = role
         self._clock = clock
         # Shared by the targets of a set, so that two that start together never get the same port.
@@ -128,10 +185,12 @@ class TargetRunner:
         names = self._names() | {"port": str(port)}
         arguments = [fill(part, names) for part in split_command(command, where=f"target {self.role}")]
         self._starts += 1
-        self._process = await self._launch(arguments, names, {})
-        base = f"http://{LOOPBACK}:{port}"
+        self._process = await self._launch(self._surroundings.entered(self.role, arguments), names, {})
+        host = self._surroundings.host(self.role)
+        base = f"http://{host}:{port}"
         try:
-            await self._wait_ready(base, port)
+            # At an address of its own nobody else can answer.
+            await self._wait_ready(base, port if host == LOOPBACK else None)
         except BaseException:  # a cancellation too: no process is left behind
             await self.stop()
             raise
@@ -141,7 +200,7 @@ class TargetRunner:
         own = {name: fill(value, names) for name, value in self.spec.env.items()}
         return await GuardedProcess.start(
             arguments,
-            env={**os.environ, **own, **env},
+            env={**os.environ, **self._surroundings.env(self.role), **own, **env},
             cwd=self.spec.cwd or os.getcwd(),  # noqa: PTH109  # the guard takes text
             grace_s=self.spec.stop_timeout_s,
             tail=self._tail,
@@ -167,7 +226,7 @@ class TargetRunner:
             await asyncio.sleep(_POLL_S)
         raise self._failure(
             f"never became ready within {self.spec.ready_timeout_s:g} s (GET {base}{self.spec.ready}: {answer})",
-            fix="start it by hand and ask its ready path; raise ready_timeout_s if it is only slow",
+            fix=f"start it by hand and ask its ready path; raise ready_timeout_s if it is only slow{self._host_hint()}",
         )
 
     async def _settle(self, port: int) -> None:
@@ -189,8 +248,14 @@ class TargetRunner:
             raise self._failure(f"{what}: another program took its port", fix="run it again", kind=PortTakenError)
         raise self._failure(what, fix="run the command by hand; it must stay in the foreground")
 
+    def _host_hint(self) -> str:
+        alone = self.spec.command is not None and self._surroundings.host(self.role) != LOOPBACK
+        return f"; in a network of its own it has to listen on {{host}} or 0.0.0.0, not on {LOOPBACK}" if alone else ""
+
     def _names(self) -> dict[str, str]:
-        return {"role": str(self.role), "start": str(self._starts), "python": sys.executable}
+        host = self._surroundings.host(self.role)
+        own = {"role": str(self.role), "start": str(self._starts), "python": sys.executable, "host": host}
+        return {**self._surroundings.names(self.role), **own}
 
     def _failure(self, what: str, *, fix: str, kind: type[SetupError] = SetupError) -> SetupError:
         lines = self.output_tail()[-_SHOWN_LINES:]
@@ -204,9 +269,10 @@ class TargetRunner:
 class TargetSet:
     """The targets of a run, together. Builds start at the same time, so that none has a head start; hooks run one after another."""
 
-    def __init__(self, specs: Mapping[Role, TargetSpec], clock: Clock) -> None:
+    def __init__(self, specs: Mapping[Role, TargetSpec], clock: Clock, surroundings: Surroundings = NOTHING) -> None:
         ports: set[int] = set()
-        self.runners = {role: TargetRunner(specs[role], role, clock, ports) for role in Role if role in specs}
+        self._surroundings = surroundings
+        self.runners = {role: TargetRunner(specs[role], role, clock, ports, surroundings) for role in Role if role in specs}
 
     @property
     def can_reset(self) -> bool:
@@ -216,6 +282,7 @@ class TargetSet:
     async def start(self) -> dict[Role, str]:
         """Base URLs once all are ready. When one fails, all are stopped and its SetupError is raised."""
         try:
+            await self._surroundings.prepare()
             for runner in self.runners.values():
                 await runner.prepare()
             return await self._start_all()
@@ -227,6 +294,7 @@ class TargetSet:
         """Fresh state for all; new base URLs. When one fails, all are stopped and its SetupError is raised."""
         await self.stop()
         try:
+            await self._surroundings.prepare()
             for runner in self.runners.values():
                 await runner.reset()
             return await self._start_all()

@@ -203,8 +203,9 @@ def test_streams_do_not_wait_for_each_other_and_one_that_dies_costs_nothing() ->
         assert isinstance(two.message(), Done)
 
 
-def test_one_that_does_not_read_is_told_later_and_holds_up_nobody() -> None:
+def test_one_that_does_not_read_is_told_later_and_holds_up_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its receive buffer is full with what it has not read: as many words as the kernel takes, and no more."""
+    monkeypatch.setattr(module, "LINGER_SECONDS", 0.001)  # each trial is waited for, and shall be a word of its own
     with running() as rig, rig.stream(1) as deaf, rig.stream(2) as other:
         count = 2000
         for seq in range(count):

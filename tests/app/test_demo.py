@@ -5,18 +5,21 @@ import os
 import signal
 from functools import partial
 from pathlib import Path
+from random import Random
 
 import msgspec
 import pytest
 
-from harness.app.demo import Outcome, compare_with_planted, run_demo, stable_worked
+from harness.app.demo import Outcome, calls_words, compare_with_planted, run_demo, stable_worked
 from harness.core.errors import SetupError
-from harness.core.labels import Aspect, FindingClass, Kind, ReasonCode, Severity, VerdictState
+from harness.core.labels import Aspect, FindingClass, Kind, ReasonCode, Role, Severity, VerdictState
+from harness.core.watched import EffectsFacts, Watched
 from harness.evidence.snapshot import Interval, Reason
 from harness.report.model import FindingView, Report
 from harness.settings.schema import DemoOptions, ReplaySettings
 from scenarios.demo import traffic
 from scenarios.demo.faults import FAULTS
+from scenarios.demo.outside import MAIL, PAYMENTS, Outside
 from tests.app.support import Heard, record_in, report_in
 from tests.report.samples import fail_report
 
@@ -28,6 +31,8 @@ KEYS = {
     "stock-off-by-one": ("GET /products/{int}", Aspect.BODY, "$.stock.available", Kind.VALUE),
     "slow-recommendations": ("GET /recommendations", Aspect.LATENCY, "p50", Kind.SLOWER),
     "customs-forgotten": ("GET /shipping", Aspect.BODY, "$.delivery.days", Kind.VALUE),
+    "charged-twice": ("POST /orders", Aspect.EFFECTS, "$['http POST payments.demo/charges']", Kind.DUPLICATED),
+    "mail-not-sent": ("POST /orders", Aspect.EFFECTS, "$['http POST mail.demo/messages']", Kind.MISSING),
 }
 FOLLOWER = ("GET /quotes/{int}", Aspect.BODY, "$.quote", Kind.MISSING)
 NOISE = ("GET /shipping", Aspect.BODY, "$.quoted_at", Kind.VALUE)
@@ -117,6 +122,34 @@ def test_a_verdict_without_reasons_is_not_believed() -> None:
     assert not stable_worked(clean(), bare)[0]
 
 
+def watched_report(**seen: int) -> Report:
+    watched = Watched(collector="http", version="1", seen=seen, unattributed={"candidate": 1})
+    return msgspec.structs.replace(report(), effects=EffectsFacts(watched=(watched,)))
+
+
+def test_that_only_calls_of_stable_came_is_said_with_the_figures_of_both_sides() -> None:
+    outside = Outside(Random(1))
+    outside.calls.update({(PAYMENTS, Role.STABLE): 1_000, (MAIL, Role.STABLE): 500})
+    contained, words = calls_words(watched_report(stable=1_500, secondary=1_499, candidate=1_600), outside)
+    assert contained
+    assert "made: stable 1,500, secondary 1,499, candidate 1,601." in words
+    assert "got 1,500, all of them stable's" in words
+
+
+@pytest.mark.parametrize("caller", [Role.SECONDARY, Role.CANDIDATE, None])
+def test_a_call_of_anybody_else_that_came_is_no_success(caller: Role | None) -> None:
+    outside = Outside(Random(1))
+    outside.calls.update({(PAYMENTS, Role.STABLE): 7, (MAIL, caller): 2})
+    contained, words = calls_words(watched_report(stable=7), outside)
+    assert not contained
+    assert "got 9, 2 of them NOT stable's." in words
+
+
+def test_calls_that_nobody_watched_are_none() -> None:
+    bare = msgspec.structs.replace(report(), effects=EffectsFacts())
+    assert calls_words(bare, Outside(Random(1)))[1].startswith("Outbound calls made: stable 0, secondary 0, candidate 0.")
+
+
 def test_a_folder_that_cannot_be_made_is_said(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("x", encoding="utf-8")
     with pytest.raises(SetupError, match="cannot be made"):
@@ -158,3 +191,9 @@ def test_a_small_demo_says_what_it_found(tmp_path: Path, monkeypatch: pytest.Mon
     assert found.unexplained == ()
     assert all(fault.name in ui.text for fault in FAULTS)
     assert gate.run.provenance.captures[0].file.endswith("traffic.gor")
+    (watched,) = gate.effects.watched
+    assert (watched.mode, watched.unattributed, watched.lapses) == ("virtualise", {}, ())
+    made = watched.seen["stable"]
+    assert made == watched.seen["secondary"] >= 4, "two calls for an order, in two passes"
+    assert f"The payment and mail services got {made:,}, all of them stable's" in " ".join(ui.infos)
+    assert report_in(tmp_path / "demo" / "live").effects.watched == ()

@@ -11,8 +11,11 @@ import pytest
 from harness.app.gate import run_gate
 from harness.app.stored import judge_again, judge_run, render_report
 from harness.core.errors import SetupError, UsageError
-from harness.core.labels import ReasonCode, VerdictState
-from harness.store import BETS_FILE, FORMAT_VERSION, RUN_FILE, TRIALS_FILE
+from harness.core.labels import EffectsSeen, ReasonCode, VerdictState
+from harness.core.watched import EffectsFacts, TableDifference, Watched
+from harness.evidence.bets import EffectCount, decode_bets, encode_bets
+from harness.frames import FrameReader, FrameWriter, new_file
+from harness.store import BETS_FILE, FORMAT_VERSION, MAGIC, RUN_FILE, TRIALS_FILE
 from tests.app.support import Handler, Heard, builds, capture, items, record_in, report_in, settings, shop
 
 
@@ -214,3 +217,58 @@ def test_a_report_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_the_run_says_that_it_is_whole(passed: Path) -> None:
     record = record_in(passed)
     assert (record.finished, record.bets) == (True, 60)
+
+
+def with_effects(run: Path, facts: EffectsFacts, candidate: Callable[[int], int] = lambda _: 1) -> None:
+    """Make it a run that watched effects, in which the candidate charged so often for each request, and stable once."""
+    trials = [decode_bets(frame) for frame in FrameReader(run / BETS_FILE, MAGIC[BETS_FILE])]
+    (run / BETS_FILE).unlink()
+    writer = FrameWriter(new_file(run / BETS_FILE), MAGIC[BETS_FILE], prefix_only=True)
+    for trial in trials:
+        counts = (EffectCount("http", "POST pay.example/charge", 1, 1, candidate(trial.seq)),)
+        writer.append(encode_bets(msgspec.structs.replace(trial, effects_seen=EffectsSeen.COMPLETE, effects=counts)))
+    writer.close()
+    stored_facts = msgspec.json.decode((run / RUN_FILE).read_bytes())["facts"]
+    stored_facts["facts"]["effects"] = msgspec.to_builtins(facts)
+    changed(facts=stored_facts)(run)
+
+
+SEEN = EffectsFacts(watched=(Watched(collector="http", version="1", seen={"stable": 60, "secondary": 60, "candidate": 60}),), complete=60)
+RULE = "effects: [{effect: http POST *, at_most: 1, at_least: 1}]\nrequire_effects: [http]\n"
+
+
+@pytest.mark.parametrize(
+    ("candidate", "state", "code"),
+    [
+        (lambda _: 1, VerdictState.PASS, ReasonCode.CLAIM_REACHED),
+        (lambda seq: 2 if seq == 41 else 1, VerdictState.FAIL, ReasonCode.HARD_RULE),
+        (lambda seq: int(seq != 3), VerdictState.FAIL, ReasonCode.HARD_RULE),
+    ],
+)
+def test_rules_on_effects_are_applied_to_a_stored_run(
+    copy: Path, tmp_path: Path, candidate: Callable[[int], int], state: VerdictState, code: ReasonCode
+) -> None:
+    policy = tmp_path / "rules.yaml"
+    policy.write_text(RULE, encoding="utf-8")
+    with_effects(copy, SEEN, candidate)
+    report, verdict = judge_again(copy, str(policy))
+    assert (verdict.state, verdict.reasons[0].code) == (state, code)
+    assert report.effects.watched
+    assert judge_again(copy)[1].state is VerdictState.PASS, "its own policy says nothing of them"
+
+
+def test_what_was_watched_beside_the_trials_is_judged_again(copy: Path) -> None:
+    with_effects(copy, msgspec.structs.replace(SEEN, tables=(TableDifference(collector="postgres", table="orders"),)))
+    _, verdict = judge_again(copy)
+    assert (verdict.state, verdict.reasons[0].code) == (VerdictState.INCONCLUSIVE, ReasonCode.FINAL_STATE)
+
+
+def test_a_run_of_before_there_were_effects_has_none_that_a_policy_could_require(copy: Path, tmp_path: Path) -> None:
+    facts = msgspec.json.decode((copy / RUN_FILE).read_bytes())["facts"]
+    facts["facts"].pop("effects", None)
+    changed(facts=facts)(copy)
+    assert judge_again(copy)[1].state is VerdictState.PASS
+    policy = tmp_path / "rules.yaml"
+    policy.write_text(RULE, encoding="utf-8")
+    _, verdict = judge_again(copy, str(policy))
+    assert (verdict.state, verdict.reasons[0].code) == (VerdictState.INCONCLUSIVE, ReasonCode.EFFECTS_NOT_OBSERVED)

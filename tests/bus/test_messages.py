@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.bus import messages
-from harness.bus.messages import ENCODER, Message, Recorded, Result, decode_message, decode_recorded, decode_results
-from harness.core.labels import Aspect, Kind
-from harness.core.values import Comparison, Difference
+from harness.bus.messages import ENCODER, EffectsOrders, Message, Recorded, Result, decode_message, decode_recorded, decode_results
+from harness.core.labels import Aspect, Kind, Role
+from harness.core.values import Comparison, Difference, Effect
 from tests.app.support import exchange, get
 
 KINDS = get_args(Message)
@@ -25,6 +25,15 @@ FIELDS: dict[object, st.SearchStrategy[Any]] = {
     bytes: st.binary(max_size=20),
     str: st.text(max_size=20),
     tuple[int, ...]: st.lists(WHOLE, max_size=5).map(tuple),
+    EffectsOrders | None: st.none() | st.builds(EffectsOrders, wait_ns=WHOLE, delay_ns=WHOLE, ordered=st.just(("http *",))),
+    tuple[tuple[str, Role, Effect], ...]: st.lists(
+        st.tuples(
+            st.text(max_size=9),
+            st.sampled_from(Role),
+            st.builds(Effect, collector=st.just("http"), operation=st.text(max_size=9), document=st.binary(max_size=9)),
+        ),
+        max_size=3,
+    ).map(tuple),
     tuple[tuple[int, str], ...]: st.lists(st.tuples(WHOLE, st.text(max_size=9)), max_size=5).map(tuple),
 }
 

@@ -14,7 +14,13 @@ from harness.core.labels import NEXT_STEP
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = ("README.md", "CHANGELOG.md", *sorted(f"docs/{path.name}" for path in (ROOT / "docs").glob("*.md")))
-OPTIONS_OF_OTHERS: Final = frozenset({"--input-raw-track-response"})
+OPTIONS_OF_OTHERS: Final = frozenset(
+    {
+        "--input-raw-track-response",  # gor
+        *("--cap-add", "--security-opt", "--internal"),  # docker
+        "--noproxy",  # curl
+    }
+)
 """Options of other tools that the documentation names."""
 
 _BLOCK: Final = re.compile(r"^```[a-z]*\n(.*?)^```$", re.DOTALL | re.MULTILINE)

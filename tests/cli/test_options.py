@@ -12,7 +12,9 @@ from tests.cli.recorder import App, install, run
 
 GOLDEN = Path(__file__).parent / "golden"
 NO_KEY = {"--config", "--quiet", "--debug", "--help", "--version", "--format"}
-REPLAY = "stable candidate secondary policy out allow-writes concurrency speed passes state host session vary skip-broken seed config"
+REPLAY = (
+    "stable candidate secondary policy out allow-writes concurrency speed passes state host session effects vary skip-broken seed config"
+)
 PROTECTION = (
     "workers compare-workers ingress mitm-mode mitm-dir mitm-http3 clients-max tls-cert tls-key via forwarded-for "
     "sample sample-key exclude default-exclusions "

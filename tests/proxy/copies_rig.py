@@ -11,7 +11,7 @@ from harness.core.values import Comparison, Exchange, Request, Trial
 from harness.proxy.copies import CopiesServer
 from harness.proxy.dispatch import Naming, Sink
 from harness.proxy.server import ProxyOptions
-from tests.proxy.rig import LONG_S, Answer, Behaviour, CountingIds, Rig, SystemClock, Upstream, answers, ok, read_answers
+from tests.proxy.rig import LONG_S, Answer, Behaviour, CountingIds, Rig, SystemClock, Upstream, answers, nobody_on_the_way, ok, read_answers
 
 ACCEPTED = b"HTTP/1.1 202 Accepted"
 
@@ -70,7 +70,8 @@ async def copies(
         try:
             yield made
         finally:
-            await server.stop(grace_s)
+            with nobody_on_the_way():
+                await server.stop(grace_s)
         assert tally.under_way == 0, tally.totals()
         assert server.connections == 0
         assert server.in_flight == 0

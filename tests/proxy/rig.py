@@ -6,7 +6,7 @@ import random
 import socket
 import struct
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 
@@ -15,6 +15,7 @@ import uvloop
 from harness.core.outcomes import Tally
 from harness.core.plain import AnyTrial, opened
 from harness.core.values import Comparison, Exchange, Request, Trial
+from harness.proxy import backlog
 from harness.proxy.address import UpstreamAddress, parse_address
 from harness.proxy.dispatch import Naming, Sink
 from harness.proxy.server import ProxyOptions, ProxyServer
@@ -48,6 +49,19 @@ async def until(condition: Callable[[], bool], seconds: float = WAIT_S) -> None:
     while not condition():
         assert time.monotonic() < deadline, "the condition did not come true"
         await asyncio.sleep(0.002)
+
+
+@contextlib.contextmanager
+def nobody_on_the_way() -> Iterator[None]:
+    """A server that is stopped in it does not wait for connections that had begun.
+
+    For the end of a test: nobody connects by then. Tests of stopping stop their servers themselves, who wait as they do for users.
+    """
+    settle_s, backlog.SETTLE_SECONDS = backlog.SETTLE_SECONDS, 0.0
+    try:
+        yield
+    finally:
+        backlog.SETTLE_SECONDS = settle_s
 
 
 async def turns(count: int = 20) -> None:
@@ -418,7 +432,8 @@ async def rig(
         try:
             yield made
         finally:
-            await proxy.stop(grace_s)
+            with nobody_on_the_way():
+                await proxy.stop(grace_s)
         assert tally.under_way == 0, tally.totals()
         assert proxy.connections == 0
         assert proxy.in_flight == 0

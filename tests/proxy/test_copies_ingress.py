@@ -25,6 +25,8 @@ from tests.proxy.rig import LONG_S, LOOPS, SHORT_S, get, read_answers, run, talk
 POST = b"POST /%d HTTP/1.1\r\nHost: h\r\nContent-Length: 5\r\n\r\nhello"
 CHUNKED = b"POST /c HTTP/1.1\r\nHost: h\r\nTransfer-Encoding: chunked\r\n\r\n2;a=b\r\nhe\r\n3\r\nllo\r\n0\r\nX-T: 1\r\n\r\n"
 WEBSOCKET = ("Connection: Upgrade", "Upgrade: websocket")
+ROOM = 4096
+"""Bytes that the system shall hold on each side of a connection, so that a sender that takes no answers is noticed soon."""
 
 
 class Box:
@@ -48,8 +50,11 @@ class Box:
 
 
 @contextlib.asynccontextmanager
-async def box(*, budget: int = 1 << 20, **timeouts: float) -> AsyncIterator[Box]:
-    """On leaving, everything that entered was settled, and no byte is held."""
+async def box(*, budget: int = 1 << 20, room: int = 0, **timeouts: float) -> AsyncIterator[Box]:
+    """On leaving, everything that entered was settled, and no byte is held.
+
+    `room` bounds the bytes of answers that the system takes of a connection; it takes millions otherwise.
+    """
     taken: list[Copy] = []
 
     def take(copy: Copy) -> None:
@@ -62,8 +67,11 @@ async def box(*, budget: int = 1 << 20, **timeouts: float) -> AsyncIterator[Box]
 
     inbox = Inbox(tally=Tally(), budget=Budget(budget), take=take)
     made = Box(inbox, Clients(), taken)
-    server = await asyncio.get_running_loop().create_server(connection, "127.0.0.1", 0)
-    made.port = server.sockets[0].getsockname()[1]
+    listener = socket.create_server(("127.0.0.1", 0))
+    if room:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, room)  # each connection inherits it
+    made.port = listener.getsockname()[1]
+    server = await asyncio.get_running_loop().create_server(connection, sock=listener)
     try:
         yield made
     finally:
@@ -248,9 +256,9 @@ def test_an_idle_connection_is_closed_and_counts_nothing() -> None:
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_sender_that_takes_no_answers_is_read_no_further_and_then_dropped(loop: str) -> None:
     async def main() -> None:
-        async with box(stall_s=0.2) as b:
+        async with box(stall_s=0.2, room=ROOM) as b:
             with socket.socket() as sender:
-                sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+                sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
                 sender.connect(("127.0.0.1", b.port))
                 sender.setblocking(False)
 
@@ -269,12 +277,15 @@ def test_a_sender_that_takes_no_answers_is_read_no_further_and_then_dropped(loop
 
 @pytest.mark.parametrize("loop", LOOPS)
 def test_a_sender_that_catches_up_is_served_on(loop: str) -> None:
-    count, batch = 200_000, 1000
+    count, batch = 20_000, 1000
     answer = b"HTTP/1.1 202 Accepted\r\nContent-Length: 0\r\n\r\n"
 
     async def main() -> None:
-        async with box() as b:
-            reader, writer = await asyncio.open_connection("127.0.0.1", b.port, limit=2048)
+        async with box(room=ROOM) as b:
+            sender = socket.socket()
+            sender.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, ROOM)
+            sender.connect(("127.0.0.1", b.port))
+            reader, writer = await asyncio.open_connection(sock=sender, limit=2048)
 
             async def send() -> None:
                 for _ in range(count // batch):

@@ -2,16 +2,19 @@
 
 from collections.abc import Callable
 from itertools import product
-from typing import cast
+from random import Random
+from typing import Any, cast
 
 import pytest
 
 from harness.core.labels import Control, Design, ErrorKind, Role
 from harness.core.plain import AnyExchange, PlainExchange, PlainTrial, opened, opened_exchange
+from harness.core.trace import span_of
 from harness.core.values import Exchange, Request, TransportError, Trial
 from harness.proxy.breaker import Breaker, BreakerOptions, BreakerState
-from harness.proxy.plain import PlainRequest, plain_answer, plain_request
+from harness.proxy.plain import PlainRequest, field_lines, plain_answer, plain_request
 from harness.proxy.shadow import Lane, ShadowTrial, answered_bytes
+from harness.proxy.tracing import Tracing
 from harness.proxy.upstream import UpstreamPool
 
 RAW = b"GET /a HTTP/1.1\r\nHost: h\r\nX: y\r\n\r\n"
@@ -26,9 +29,12 @@ class Pool:
     def __init__(self) -> None:
         self.done: Callable[[AnyExchange], None] = lambda _: None
         self.aborted = 0
+        self.request = REQUEST
+        self.how: dict[str, Any] = {}
 
-    def submit(self, _request: Request, done: Callable[[AnyExchange], None], **_: object) -> "Pool":
+    def submit(self, request: Request, done: Callable[[AnyExchange], None], **how: Any) -> "Pool":
         self.done = done
+        self.request, self.how = request, how
         return self
 
     def abort(self) -> None:
@@ -45,9 +51,16 @@ def read(exchange: PlainExchange) -> Exchange:
     return opened_exchange(exchange, REQUEST)
 
 
-def shadow_trial(request: PlainRequest | None, stable: AnyExchange, done: Callable[[ShadowTrial], None]) -> ShadowTrial:
+def shadow_trial(
+    request: PlainRequest | None,
+    stable: AnyExchange,
+    done: Callable[[ShadowTrial], None],
+    *,
+    tracing: Tracing | None = None,
+    asked: Request = REQUEST,
+) -> ShadowTrial:
     return ShadowTrial(
-        REQUEST,
+        asked,
         request,
         stable,
         trial_id="t1",
@@ -59,6 +72,7 @@ def shadow_trial(request: PlainRequest | None, stable: AnyExchange, done: Callab
         warm_up=False,
         held_bytes=9,
         done=done,
+        tracing=tracing,
     )
 
 
@@ -93,6 +107,32 @@ def test_it_is_the_same_trial_whatever_was_plain(
     assert (whole.id, whole.seq, whole.endpoint, whole.request, whole.session) == ("t1", 7, "GET /a", REQUEST, "s")
     assert (whole.entity, whole.in_flight, whole.warm_up, whole.order[1]) == ("GET /a", 4, False, Role.CANDIDATE)
     assert (whole.control, whole.design) == (Control.SECONDARY, Design.TWO_ARM)
+
+
+@pytest.mark.parametrize("is_plain", [True, False])
+def test_a_request_with_tracing_of_its_own_is_one_trial_under_a_trace_of_ours(is_plain: bool) -> None:
+    theirs = "4bf92f3577b34da6a3ce929d0e0e4736"
+    raw = RAW[:-2] + f"traceparent: 00-{theirs}-00f067aa0ba902b7-01\r\nBaggage: tenant=7\r\n\r\n".encode()
+    came = plain_request(raw)
+    assert came is not None
+    stable = PlainExchange(raw, plain(10).answer, 10, 11, 12)
+    asked = Request("GET", "/a", came.head.headers, host="h")
+    pools = {Role.SECONDARY: Pool(), Role.CANDIDATE: Pool()}
+    shadow = shadow_trial(came if is_plain else None, stable, lambda _: None, tracing=Tracing(Random(1)), asked=asked)
+    for role, pool in pools.items():
+        shadow.send(lane(role, pool), 100)
+        if is_plain:
+            sent = pool.how["plain"].raw[:-2] + field_lines(pool.how["extra"]) + b"\r\n"
+        else:
+            sent = field_lines((*pool.request.headers, *pool.how["extra"]))
+        assert theirs.encode() not in sent
+        assert b",tenant=7\r\n" in sent
+        pool.done(PlainExchange(sent, plain(20).answer, 20, 21, 22) if is_plain else read(plain(20)))
+    trial = shadow.trial(7, Control.SECONDARY, Design.TWO_ARM)
+    assert isinstance(trial, PlainTrial) is is_plain
+    whole = opened(trial)
+    assert (whole.stable_trace, len(whole.trace), whole.request) == (theirs, 32, asked)
+    assert span_of(whole.trace, Role.CANDIDATE).encode() in sent
 
 
 @pytest.mark.parametrize(("whole", "body"), [(True, b"{}"), (False, b"{}"), (True, b"[]"), (False, b"[]")])

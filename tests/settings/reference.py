@@ -21,7 +21,7 @@ def options_by_key() -> dict[str, list[str]]:
 
 def _default(key: Key) -> str:
     value = key.default
-    if value is None or value in ((), {}):
+    if value is None or value in ((), {}, ""):
         return "none"
     if isinstance(value, float):
         return f"`{value:g}`"

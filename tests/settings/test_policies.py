@@ -10,8 +10,10 @@ from msgspec import inspect
 
 from harness.core.errors import UsageError
 from harness.core.labels import RunMode
-from harness.evidence.policy import Policy
-from harness.settings.policies import DEFAULT_POLICY, RANGES, ROLLOUT_POLICY, digest_of, load_policy, policy_name
+from harness.core.limits import EFFECTS_PER_ARM_MAX
+from harness.evidence.hard_rules import EFFECT_RULES_MAX
+from harness.evidence.policy import EffectRule, Policy
+from harness.settings.policies import DEFAULT_POLICY, EFFECT_RANGES, RANGES, ROLLOUT_POLICY, digest_of, load_policy, policy_name
 from harness.settings.problems import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -112,3 +114,112 @@ def test_the_policy_of_a_run_that_names_none() -> None:
 def test_digest_tells_different_numbers_apart(name: str, one: float, two: float) -> None:
     policies = [msgspec.structs.replace(Policy(), **{name: value}) for value in (one, two)]
     assert (digest_of(policies[0]) == digest_of(policies[1])) is (one == two)
+
+
+def problems_of(path: Path, text: str) -> list[str]:
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError) as caught:
+        load_policy(str(path), folder=PACKAGED)
+    return [problem.text().replace(str(path), "P") for problem in caught.value.problems]
+
+
+RULES = """
+effects:
+  - effect: POST payments.example/*
+    endpoint: POST /orders*
+    at_most: 1
+    at_least: 1
+    why: each order is paid once
+  - effect: "redis SET session:*"
+    at_most: 0
+require_effects: [http, redis]
+effects_seen_share_min: 0.9
+"""
+
+
+def test_rules_on_effects_are_read(tmp_path: Path) -> None:
+    path = tmp_path / "team.yaml"
+    path.write_text(RULES, encoding="utf-8")
+    assert load_policy(str(path), folder=PACKAGED).policy == Policy(
+        name="team",
+        effects=(
+            EffectRule(effect="POST payments.example/*", endpoint="POST /orders*", at_most=1, at_least=1, why="each order is paid once"),
+            EffectRule(effect="redis SET session:*", at_most=0),
+        ),
+        require_effects=("http", "redis"),
+        effects_seen_share_min=0.9,
+    )
+
+
+def test_everything_that_is_wrong_with_rules_on_effects_at_once(tmp_path: Path) -> None:
+    found = problems_of(
+        tmp_path / "bad.yaml",
+        """\
+alpha: 0
+effects:
+  - efect: "*"
+    at_most: 0
+  - effect: "*"
+  - effect: " "
+    at_most: -1
+  - effect: "*"
+    at_least: 0
+    at_most: 1.5
+  - effect: "*"
+    at_least: 3
+    at_most: 2
+  - just text
+require_effects: ["Http", ""]
+effects_seen_share_min: 2
+""",
+    )
+    for expected in (
+        "P:1: alpha: 0 is out of range",
+        'P:3: effects[0].efect: unknown key; allowed: effect, endpoint, at_most, at_least, why; did you mean "effect"?',
+        "effects[0].effect: is missing",
+        "P:5: effects[1]: says neither at_most nor at_least; allowed: at_most, at_least or both",
+        "P:6: effects[2].effect: is empty",
+        "P:7: effects[2].at_most: -1 is out of range; allowed: from 0 up to 511",
+        "P:9: effects[3].at_least: 0 is out of range; allowed: from 1 up to 511",
+        "P:10: effects[3].at_most: 1.5 is not a whole number",
+        "P:12: effects[4].at_least: 3 is more than at_most, 2",
+        "effects[5]: keys and values are expected here",
+        'require_effects[0]: "Http" is no name of a collector; allowed: names as in effects.collect, such as http or postgres',
+        'require_effects[1]: "" is no name of a collector',
+        "P:16: effects_seen_share_min: 2 is out of range; allowed: above 0 up to 1",
+    ):
+        assert [problem for problem in found if expected in problem], (expected, found)
+
+
+def test_rules_on_effects_are_bounded(tmp_path: Path) -> None:
+    rules = ["  - {effect: x, at_most: 0}\n"] * (EFFECT_RULES_MAX + 1)
+    found = problems_of(tmp_path / "many.yaml", "effects:\n" + "".join(rules))
+    assert found == [f"P:1: effects: {EFFECT_RULES_MAX + 1} rules are too many; allowed: up to {EFFECT_RULES_MAX}"]
+
+
+@pytest.mark.parametrize("text", ["effects: POST *", "effects: {effect: x}", "require_effects: http", "require_effects: [[http]]"])
+def test_lists_are_asked_for(tmp_path: Path, text: str) -> None:
+    assert problems_of(tmp_path / "bad.yaml", text + "\n")
+
+
+def test_a_count_beyond_what_is_kept_of_one_request_could_not_be_told() -> None:
+    assert all(bounds.high < EFFECTS_PER_ARM_MAX for bounds in EFFECT_RANGES.values())
+
+
+def test_a_policy_without_effects_keeps_the_digest_it_had() -> None:
+    """Reports of earlier runs name it."""
+    assert digest_of(Policy()) == "3a0c343a315b5701b562271bd23792b6324af4b9a3cf85be4d8e19d4b16af7b6"
+
+
+def test_the_digest_covers_what_is_said_of_effects() -> None:
+    rule = EffectRule(effect="x", at_most=0)
+    policies = [
+        Policy(),
+        Policy(effects=(rule,)),
+        Policy(effects=(msgspec.structs.replace(rule, at_most=1),)),
+        Policy(effects=(msgspec.structs.replace(rule, why="y"),)),
+        Policy(effects=(rule, rule)),
+        Policy(require_effects=("http",)),
+        Policy(effects_seen_share_min=0.9),
+    ]
+    assert len({digest_of(policy) for policy in policies}) == len(policies)

@@ -42,6 +42,16 @@ def test_environment_values_are_hidden(tmp_path: Path) -> None:
     assert "s3cret" not in str(shown(tmp_path))
 
 
+def test_what_a_stub_answers_is_hidden(tmp_path: Path) -> None:
+    file = tmp_path / "c.yaml"
+    host = '{upstream: "10.0.0.1:80", stub_headers: {Set-Cookie: s3cret}, stub_body: s3cret}'
+    file.write_text(f"effects: {{http: {{hosts: {{pay.example: {host}}}}}}}\n")
+    (line,) = [line for line in lines(load_settings(file=file, environ={})) if line.key == "effects.http.hosts"]
+    assert "s3cret" not in line.value
+    assert f'"stub_body":"{HIDDEN}"' in line.value
+    assert '"upstream":"10.0.0.1:80"' in line.value
+
+
 def test_text_is_a_table_of_single_lines(tmp_path: Path) -> None:
     found = lines(load_settings(folder=tmp_path, environ={}))
     rows = text(found).splitlines()

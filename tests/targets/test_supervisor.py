@@ -16,7 +16,7 @@ from harness.targets import supervisor
 from harness.targets.process import free_port
 from harness.targets.ready import probe
 from harness.targets.spec import TargetSpec
-from harness.targets.supervisor import PortTakenError, TargetRunner, TargetSet
+from harness.targets.supervisor import Nothing, PortTakenError, TargetRunner, TargetSet
 from tests.targets.builds import SERVER, STUBBORN, WAIT_S, RealClock, alive, answering, pid_in, script, until
 
 
@@ -43,6 +43,51 @@ def test_start_restart_stop(tmp_path: Path) -> None:
         await target.stop()
 
     asyncio.run(go())
+
+
+class Elsewhere(Nothing):
+    """Builds at another address, started by way of another program."""
+
+    def names(self, role: Role) -> Mapping[str, str]:
+        return {"proxy": f"proxy of {role}"}
+
+    def env(self, role: Role) -> Mapping[str, str]:
+        return {"STATUS": "203", "NAME": "nobody"}
+
+    def host(self, role: Role) -> str:
+        return "127.0.0.2"
+
+    def entered(self, role: Role, command: list[str]) -> list[str]:
+        return ["env", "ENTERED=yes", *command]
+
+
+def test_what_surrounds_a_build_says_where_it_runs_and_what_it_is_told(tmp_path: Path) -> None:
+    source = SERVER.replace('("127.0.0.1", int', "(sys.argv[2], int").replace('"serving as"', 'os.environ["ENTERED"]')
+    spec = TargetSpec(
+        command=script(tmp_path, "server.py", source) + " {port} {host}",
+        cwd=str(tmp_path),
+        env={"NAME": "{proxy}"},
+        prepare="sh -c 'echo ${ENTERED:-not entered} {host} $NAME > log'",
+    )
+
+    async def go() -> None:
+        target = TargetRunner(spec, Role.STABLE, RealClock(), surroundings=Elsewhere())
+        base = await target.start()
+        try:
+            assert base.startswith("http://127.0.0.2:")
+            assert target.output_tail()[0] == "yes proxy of stable"
+            assert await probe(base, "/") is None
+        finally:
+            await target.stop()
+
+    asyncio.run(go())
+    assert (tmp_path / "log").read_text(encoding="utf-8") == "not entered 127.0.0.2 proxy of stable\n"
+
+
+def test_a_build_that_listens_on_another_address_than_its_own_is_told_of_it(tmp_path: Path) -> None:
+    target = TargetRunner(server(tmp_path, ready_timeout_s=0.5), Role.STABLE, RealClock(), surroundings=Elsewhere())
+    with pytest.raises(SetupError, match=r"listen on \{host\} or 0\.0\.0\.0"):
+        asyncio.run(target.start())
 
 
 def test_hooks_run_when_they_should(tmp_path: Path) -> None:

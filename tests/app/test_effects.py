@@ -1,0 +1,189 @@
+"""Effects in a gate run: builds that really call outside through the egress proxy, from settings to report."""
+
+import asyncio
+import tempfile
+from importlib.metadata import EntryPoint
+from pathlib import Path
+
+import pytest
+
+from harness.app import effects as module
+from harness.app import parts
+from harness.app.effects import Effects, idle_sections, request_key
+from harness.app.gate import run_gate
+from harness.app.stored import judge_run
+from harness.core.errors import SetupError, UsageError
+from harness.core.labels import Aspect, Design, Kind, ReasonCode, Role, VerdictState
+from harness.core.redact import Redactor
+from harness.effects.egress.collector import EgressCollector
+from harness.settings.effects import EffectsSettings, EgressSettings
+from harness.settings.schema import ReplaySettings, Settings, TargetSettings, TargetsSettings
+from tests.app.effects_support import Calls, Outside, addresses, callers, charge, charge_twice, empty_folder, watched
+from tests.app.support import Heard, builds, capture, get, items, report_in, serving, settings, shop
+
+PATH = "$['http POST pay.test/charges']"
+
+
+def made(chosen: EffectsSettings) -> Effects:
+    clock = parts.SystemClock()
+    return Effects(chosen, identity=parts.identity(clock, 1), clock=clock, redactor=Redactor(b"key"))
+
+
+def gate(out: Path, candidate: Calls, outside: Outside, *, mode: str = "observe", count: int = 30, policy: str | None = None) -> int:
+    async def body() -> int:
+        listen = addresses()
+        async with asyncio.timeout(100), serving(outside.answer) as url, callers(candidate, listen) as urls:
+            loaded = settings(out, urls, effects=watched(url, listen, mode), policy=policy)
+            return await run_gate(loaded, [capture(out.parent / "shop.gor", items(count))], Heard(), verdict=True)
+
+    return asyncio.run(body())
+
+
+def test_a_build_that_does_the_same_passes_and_its_effects_were_seen(tmp_path: Path) -> None:
+    outside = Outside()
+    assert gate(tmp_path / "run", charge, outside, mode="virtualise") == 0
+    report = report_in(tmp_path / "run")
+    (collector,) = report.effects.watched
+    assert (collector.collector, collector.mode) == ("http", "virtualise")
+    assert collector.seen == {"stable": 60, "secondary": 60, "candidate": 60}
+    assert outside.seen["/charges"] == 60, "nothing of secondary and candidate has reached the outside"
+    assert report.bound is not None
+    assert "effects compared: http" in report.bound.sentence
+    assert (report.effects.complete, report.effects.timed_out) == (60, 0)
+
+
+def test_a_call_that_is_made_twice_fails_though_every_answer_is_the_same(tmp_path: Path) -> None:
+    outside = Outside()
+    assert gate(tmp_path / "run", charge_twice, outside) == 1
+    report = report_in(tmp_path / "run")
+    (finding,) = report.findings
+    assert (finding.aspect, finding.kind, finding.path) == (Aspect.EFFECTS, Kind.DUPLICATED, PATH)
+    assert outside.seen["/charges"] == 4 * report.totals.compared
+    assert judge_run(tmp_path / "run", None, Heard()) == 1, "judged again, from what was stored"
+
+
+def test_a_rule_of_the_policy_fails_at_once(tmp_path: Path) -> None:
+    policy = tmp_path / "strict.yaml"
+    policy.write_text("effects:\n  - {effect: POST pay.test/charges, at_most: 1}\nrequire_effects: [http]\n")
+    assert gate(tmp_path / "run", charge_twice, Outside(), count=3, policy=str(policy)) == 1
+    report = report_in(tmp_path / "run")
+    assert report.passes == 1
+    assert report.reasons[0].code is ReasonCode.HARD_RULE
+
+
+def test_what_the_policy_requires_to_be_watched_and_was_not_never_passes(tmp_path: Path) -> None:
+    policy = tmp_path / "strict.yaml"
+    policy.write_text("require_effects: [http, postgres]\n")
+    assert gate(tmp_path / "run", charge, Outside(), policy=str(policy)) == 3
+    report = report_in(tmp_path / "run")
+    assert report.verdict is VerdictState.INCONCLUSIVE
+    assert ReasonCode.EFFECTS_NOT_OBSERVED in [reason.code for reason in report.reasons]
+
+
+def test_nothing_is_left_behind_and_the_folder_was_private(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
+
+    async def main() -> None:
+        one = made(EffectsSettings(collect=("http",)))
+        await one.open((Role.STABLE, Role.CANDIDATE))
+        (folder,) = tmp_path.iterdir()
+        assert folder.stat().st_mode & 0o777 == 0o700
+        assert set(one.names(Role.STABLE)) >= {"egress", "ca"}
+        assert one.env(Role.CANDIDATE)["HTTP_PROXY"] == one.names(Role.CANDIDATE)["egress"]
+        await one.close()
+        assert empty_folder(tmp_path)
+
+    asyncio.run(main())
+
+
+def test_a_folder_that_cannot_be_made_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tempfile, "tempdir", "/proc/nowhere")
+    one = made(EffectsSettings(collect=("http",)))
+    with pytest.raises(SetupError, match="cannot be made"):
+        asyncio.run(one.open((Role.STABLE,)))
+
+
+def test_without_collectors_everything_does_nothing() -> None:
+    async def main() -> None:
+        one = made(EffectsSettings())
+        assert not one.on
+        await one.open(tuple(Role))
+        await one.prepare()
+        await one.attach()
+        await one.end_pass()
+        await one.close()
+        assert (one.names(Role.STABLE), one.env(Role.STABLE), one.facts().watched, one.versions()) == ({}, {}, (), {})
+        assert one.design(Design.THREE_ARM) is Design.THREE_ARM
+
+    asyncio.run(main())
+
+
+def test_where_stable_is_favoured_three_arms_are_not_alike() -> None:
+    virtual = made(EffectsSettings(collect=("http",), http=EgressSettings(mode="virtualise")))
+    assert virtual.design(Design.THREE_ARM) is Design.TWO_ARM
+    assert virtual.design(Design.NO_CONTROL) is Design.NO_CONTROL
+    assert made(EffectsSettings(collect=("http",))).design(Design.THREE_ARM) is Design.THREE_ARM
+    assert virtual.versions() == {"http": "1"}
+
+
+def test_a_collector_that_nobody_has_is_named() -> None:
+    with pytest.raises(UsageError, match="no collector is called ftp") as error:
+        made(EffectsSettings(collect=("http", "ftp")))
+    assert "http, otlp, postgres, redis, sqlite" in error.value.fix
+
+
+@pytest.mark.parametrize(("value", "said"), [("json:dumps", "is no collector"), ("no.such.module:X", "cannot be loaded")])
+def test_a_broken_plug_in_is_named(value: str, said: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "entry_points", lambda group: [EntryPoint("mine", value, group)])
+    with pytest.raises(UsageError, match=said):
+        made(EffectsSettings(collect=("mine",)))
+
+
+def test_a_plug_in_that_calls_itself_otherwise_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+    value = f"{EgressCollector.__module__}:EgressCollector"
+    monkeypatch.setattr(module, "entry_points", lambda group: [EntryPoint("mine", value, group)])
+    with pytest.raises(UsageError, match="`mine` calls itself `http`"):
+        made(EffectsSettings(collect=("mine",)))
+
+
+def test_a_collector_that_is_configured_and_not_named_is_told(tmp_path: Path) -> None:
+    chosen = EffectsSettings(http=EgressSettings(mode="virtualise"), plugins={"mine": {"key": "x"}})
+    assert idle_sections(chosen) == ["http", "mine"]
+    assert idle_sections(EffectsSettings(collect=("http",), http=EgressSettings(mode="virtualise"))) == []
+    assert idle_sections(EffectsSettings()) == []
+
+    async def main() -> str:
+        heard = Heard()
+        async with asyncio.timeout(100), builds(shop()) as urls:
+            await run_gate(
+                settings(tmp_path / "run", urls, effects=chosen), [capture(tmp_path / "shop.gor", items(1))], heard, verdict=True
+            )
+        return " ".join(heard.warnings)
+
+    assert "effects.http is set, but effects.collect does not name http" in asyncio.run(main())
+
+
+def test_options_of_a_collector_are_checked_where_they_are_given() -> None:
+    with pytest.raises(UsageError) as error:
+        made(EffectsSettings(collect=("http",), http=EgressSettings(mode="tape")))
+    assert "effects.http" in error.value.where
+    assert isinstance(made(EffectsSettings(collect=("http",))).hub.collectors[0], EgressCollector)  # type: ignore[union-attr]  # it is on
+
+
+def test_effects_need_a_secondary_of_its_own(tmp_path: Path) -> None:
+    target = TargetSettings(url="http://127.0.0.1:9")
+    chosen = Settings(
+        targets=TargetsSettings(stable=target, candidate=target),
+        effects=EffectsSettings(collect=("http",)),
+        replay=ReplaySettings(seed=1),
+    )
+    loaded = settings(tmp_path / "run", {})
+    loaded = type(loaded)(chosen, {})
+    with pytest.raises(UsageError, match="without a secondary"):
+        asyncio.run(run_gate(loaded, [capture(tmp_path / "shop.gor", items(1))], Heard(), verdict=True))
+
+
+def test_the_key_of_a_request_is_that_of_its_method_target_and_body() -> None:
+    assert request_key(get("/a")) == request_key(get("/a", (("X", "1"),)))
+    others = (get("/a"), get("/b"), get("/a", method="POST"), get("/a", body=b"1"))
+    assert len({request_key(request) for request in others}) == 4
