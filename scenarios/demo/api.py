@@ -1,5 +1,7 @@
 """The order service as a function: one HTTP request in, one response and its working time out. No sockets, no waiting.
 
+What it owes to other services comes out as values too, for somebody else to send.
+
 The log-in takes any passphrase: the demo's traffic is recorded with its secrets redacted, and a replay must be able to
 log in again. A real service could not do that; give a replay credentials that work there.
 """
@@ -20,7 +22,8 @@ from harness.core.http import header
 from harness.core.values import Request, Response, body_of
 from scenarios.demo.candidate import CandidateShop
 from scenarios.demo.catalogue import CATEGORIES, CURRENCIES, REGIONS, TENANTS, Agreement, Currency, Product, Region
-from scenarios.demo.pricing import QUANTITY_MAX, Line, less, number, price_in, rounded
+from scenarios.demo.outside import IDEMPOTENCY_KEY, MAIL, PAYMENTS, OutboundCall
+from scenarios.demo.pricing import QUANTITY_MAX, Discount, Line, less, number, price_in, rounded
 from scenarios.demo.shop import InvalidInputError, Shop
 from scenarios.demo.store import Order, Store
 
@@ -34,10 +37,12 @@ _WORK_MS: Final = (0.5, 2.0)
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """A response, and how long the service worked on it."""
+    """A response, how long the service worked on it, and what it asks of other services before it answers."""
 
     response: Response
     work_ms: float
+    calls: tuple[OutboundCall, ...] = ()
+    """To be sent in this order. What becomes of them does not change the response."""
 
 
 class Call(msgspec.Struct, frozen=True):
@@ -75,6 +80,9 @@ class OrderService:
         self._shop = BUILDS[build](chance)
         self._store = Store(chance)
         self._instance = f"{chance.getrandbits(32):08x}"
+        self._keys = Random(self._instance)
+        """For what only other services see, so that answers do not depend on it."""
+        self._outbox: list[OutboundCall] = []
         self._routes: tuple[tuple[str, re.Pattern[str], Handler], ...] = tuple(
             (method, re.compile(path.replace("{number}", r"(?P<number>\d{1,9})")), handler)
             for method, path, handler in (
@@ -109,7 +117,8 @@ class OrderService:
             headers.append(("Location", f"/orders/{view['id']}"))
         if path.startswith("/products"):
             headers += [("Cache-Control", "private, max-age=60"), ("Vary", "X-Tenant, X-Region")]
-        return Answer(Response(status, tuple(headers), body_of(orjson.dumps(view))), work_ms)
+        calls, self._outbox = tuple(self._outbox), []
+        return Answer(Response(status, tuple(headers), body_of(orjson.dumps(view))), work_ms, calls)
 
     def _dispatch(self, request: Request, path: str) -> tuple[int, View]:
         if path in {"/", "/health"}:
@@ -141,7 +150,7 @@ class OrderService:
         customer, passphrase = body.get("customer"), body.get("passphrase")
         if type(customer) is not int or customer not in CUSTOMERS or not isinstance(passphrase, str) or not passphrase:
             raise Problem(401, "Log-in failed", "customer and passphrase do not match")
-        view = {"number": customer, "name": f"Customer {customer}", "email": f"customer{customer}@shop.example"}
+        view = {"number": customer, "name": f"Customer {customer}", "email": _email(customer)}
         return 200, {"token": self._store.log_in(customer), "expires_at": self._time(hours=8), "customer": view}
 
     def _list_products(self, call: Call) -> tuple[int, View]:
@@ -248,7 +257,21 @@ class OrderService:
             "placed_at": self._time(),
         }
         self._store.keep(Order(view["id"], token, view))
+        self._charge(view, subtotal - off, currency)
+        self._confirm(view, discount)
         return 201, view
+
+    def _charge(self, order: View, amount: Decimal, currency: Currency) -> None:
+        body = {name: order[name] for name in ("customer", "currency")} | {"order_id": order["id"], "amount": order["total"]}
+        for _ in range(self._shop.charge_attempts(amount, currency)):
+            key = str(uuid.UUID(int=self._keys.getrandbits(128), version=4))
+            self._outbox.append(OutboundCall(PAYMENTS, "/charges", body, ((IDEMPOTENCY_KEY, key),)))
+
+    def _confirm(self, order: View, discount: Discount | None) -> None:
+        fields = self._shop.confirmation(f"{order['total']} {order['currency']}", discount)
+        if fields is not None:
+            body = {"to": _email(order["customer"]), "template": "order-placed", "order_id": order["id"], "fields": fields}
+            self._outbox.append(OutboundCall(MAIL, "/messages", body))
 
     def _list_orders(self, call: Call) -> tuple[int, View]:
         status = call.query.get("status")
@@ -316,6 +339,10 @@ def _json_object(call: Call) -> Mapping[str, Any]:
     if not isinstance(body, dict):
         raise Problem(400, "Invalid body", "the body is not a JSON object")
     return body
+
+
+def _email(customer: int) -> str:
+    return f"customer{customer}@shop.example"
 
 
 def _currency(code: object) -> Currency:

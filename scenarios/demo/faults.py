@@ -49,6 +49,9 @@ def _place(endpoint: str, aspect: Aspect, path: str, *kinds: Kind) -> Place:
     return Place(endpoint, aspect, path, frozenset(kinds))
 
 
+_CHARGES: Final = "$['http POST payments.demo/charges']"
+_MESSAGES: Final = "$['http POST mail.demo/messages']"
+
 FAULTS: Final = (
     PlantedFault(
         "yen-in-cents",
@@ -96,6 +99,18 @@ FAULTS: Final = (
         "delivery to one region, ap-south, is promised too early",
         (_place("GET /shipping", Aspect.BODY, "$.delivery.days", Kind.VALUE),),
     ),
+    PlantedFault(
+        "charged-twice",
+        "orders above 80 EUR are charged twice; the answer is right",
+        (_place("POST /orders", Aspect.EFFECTS, _CHARGES, Kind.DUPLICATED),),
+        # An attempt more takes its time.
+        (_place("POST /orders", Aspect.LATENCY, "p50", Kind.SLOWER),),
+    ),
+    PlantedFault(
+        "mail-not-sent",
+        "no mail confirms an order with a discount from a tenant's agreement; the answer is right",
+        (_place("POST /orders", Aspect.EFFECTS, _MESSAGES, Kind.MISSING),),
+    ),
 )
 
 _ANYWHERE: Final = "* /*"
@@ -120,5 +135,8 @@ HONEST_NOISE: Final = (
     _place("* /orders*", Aspect.BODY, "$.cancelled_at", Kind.VALUE),
     _place("GET /orders", Aspect.BODY, "$.orders[*].id", Kind.VALUE),
     _place("GET /orders", Aspect.BODY, "$.orders[*].placed_at", Kind.VALUE),
+    _place("POST /orders", Aspect.EFFECTS, _CHARGES + ".headers.idempotency-key", Kind.VALUE),
+    _place("POST /orders", Aspect.EFFECTS, _CHARGES + ".body.order_id", Kind.VALUE),
+    _place("POST /orders", Aspect.EFFECTS, _MESSAGES + ".body.order_id", Kind.VALUE),
 )
 """Order numbers, the token and Location are mapped from one instance to the other by a replay; the rest stays noise."""

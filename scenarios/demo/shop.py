@@ -54,6 +54,15 @@ class Shop:
         """A discount as shown."""
         return {"percent": discount.percent, "amount": amount, "reason": discount.reason}
 
+    def charge_attempts(self, amount: Decimal, currency: Currency) -> int:
+        """How often an order's charge is sent to the payment service."""
+        del amount, currency
+        return 1
+
+    def confirmation(self, total: str, discount: Discount | None) -> dict[str, str | None] | None:
+        """What the confirmation mail is filled in with; None where none is sent."""
+        return {"total": total, "discount": discount.reason if discount else "none"}
+
     def delivery_days(self, region: Region, weight_kg: float) -> int:
         """Working days until delivery: the way, customs, and one more for each started 10 kg beyond the first."""
         return region.days + region.customs_days + int(weight_kg // 10)

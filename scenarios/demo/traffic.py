@@ -20,25 +20,25 @@ import orjson
 
 from scenarios.demo.catalogue import CATEGORIES, CURRENCIES, REGIONS, TENANTS, Product, products
 
-SESSIONS: Final = 40
-"""Sessions of a plan: about 17 requests each."""
+SESSIONS: Final = 30
+"""Sessions of a plan: about 14 requests each."""
 CONCURRENCY: Final = 8
 THINK_S: Final = 0.04
 """Mean pause between two requests of a session."""
 TIMEOUT_S: Final = 30.0
 FIRST_CUSTOMER: Final = 1001
 
-_LISTS: Final = 80
-_DETAILS: Final = 160
-_RECOMMENDATIONS: Final = 120
-_QUOTES: Final = 40
-_QUOTES_IN_YEN: Final = 24
-_QUOTES_OF_ZERO: Final = 20
-_SHIPPING: Final = 30
-_SHIPPING_AP_SOUTH: Final = 24
-_ORDERS: Final = 44
-_ORDERS_UNDER_AGREEMENT: Final = 20
-_MISTAKES: Final = 16
+_LISTS: Final = 36
+_DETAILS: Final = 120
+_RECOMMENDATIONS: Final = 60
+_QUOTES: Final = 20
+_QUOTES_IN_YEN: Final = 18
+_QUOTES_OF_ZERO: Final = 18
+_SHIPPING: Final = 12
+_SHIPPING_AP_SOUTH: Final = 18
+_ORDERS: Final = 30
+_ORDERS_UNDER_AGREEMENT: Final = 14
+_MISTAKES: Final = 8
 _STABLE_CURRENCIES: Final = tuple(code for code in CURRENCIES if code != "JPY")
 
 

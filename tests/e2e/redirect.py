@@ -15,7 +15,7 @@ from typing import Any
 
 from harness.proxy.address import parse_address
 from tests.e2e.live import free_port, report_of
-from tests.e2e.targets import ANSWERS, by_path, once_ready, served, until_settled
+from tests.e2e.targets import ANSWERS, SECOND, by_path, once_ready, served, until_settled
 from tests.e2e.test_mitm_promises import WAYS, as_read
 from tests.proxy.mitm_rig import mitm_rig
 from tests.proxy.rig import Behaviour, Rig, Seen, Upstream, answers, hang, ok, reset
@@ -105,7 +105,8 @@ async def gateway(folder: Path, candidate: str) -> None:
         port, ca, run = free_port(), folder / "ca", folder / "run"
         redirect("prerouting", "iifname near tcp dport { 80, 443 }", port)
         ingress = ("--ingress", "mitmproxy", "--mitm-mode", "transparent", "--mitm-dir", str(ca), "--listen", f"0.0.0.0:{port}")
-        async with served(run, *ingress, candidate=CANDIDATES[candidate]) as s:
+        environment = SECOND if candidate == "hangs" else None
+        async with served(run, *ingress, candidate=CANDIDATES[candidate], environment=environment) as s:
             curl = Curl(folder, ca / "mitmproxy-ca-cert.pem", there)
             takes = ("-H", "TE: trailers", "-H", "Connection: TE")
             direct = await Curl(folder, ca).ask("http1", f"127.0.0.1:{s.stable.port}", *ANSWERS, options=takes)

@@ -70,6 +70,21 @@ def check_planted(ran: Ran) -> None:
     named = divergences(live, gate)
     assert [fault.name for fault in FAULTS if not any(fault.shown_by(*key) for key in named)] == []
     assert [key for key in named if not any(fault.explains(*key) for fault in FAULTS)] == []
+    check_calls(ran, gate)
+
+
+def check_calls(ran: Ran, gate: dict[str, Any]) -> None:
+    """All calls were watched, each belongs to a request, and none but stable's reached the services."""
+    (watched,) = gate["effects"]["watched"]
+    assert (watched["collector"], watched["mode"], watched.get("unattributed", {}), watched.get("lapses", [])) == (
+        "http",
+        "virtualise",
+        {},
+        [],
+    )
+    made = watched["seen"]
+    assert made["stable"] == made["secondary"] >= 20 * gate["passes"]
+    assert f"The payment and mail services got {made['stable']:,}, all of them stable's" in ran.stderr
 
 
 def unpacked(path: Path) -> bytes:
@@ -116,6 +131,7 @@ def test_the_stable_build_against_itself_does_not_fail(tmp_path: Path) -> None:
     assert gate["verdict"] in {"pass", "inconclusive"}
     assert gate["passes"] >= 2
     assert divergences(live, gate) == []
+    check_calls(ran, gate)
 
 
 @pytest.mark.long

@@ -16,14 +16,14 @@ WAIT_S = 120.0
 
 
 def processes() -> dict[int, tuple[int, str]]:
-    """Parent and command line of every process that is no zombie."""
+    """Parent and command line of every process that is no zombie. Those of others may have arguments in any coding."""
     found = {}
     for entry in Path("/proc").iterdir():
         if entry.name.isdigit():
             with suppress(OSError, IndexError):
                 state, parent = (entry / "stat").read_text(encoding="latin-1").rpartition(")")[2].split()[:2]
                 if state != "Z":
-                    found[int(entry.name)] = (int(parent), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode())
+                    found[int(entry.name)] = (int(parent), (entry / "cmdline").read_bytes().replace(b"\0", b" ").decode("latin-1"))
     return found
 
 

@@ -4,21 +4,26 @@ All of it is the code itself, but for sockets, processes and real time. It runs 
 """
 
 import asyncio
+from collections import defaultdict
+from collections.abc import Collection
 from random import Random
 from time import gmtime, strftime
 from typing import Final
 
 import orjson
+from msgspec import structs
 
 from comparators.trial import compare_trial
 from harness.app.gate import is_open
 from harness.app.parts import CountedIds, plan_of, policy_of
 from harness.core.endpoint import EndpointMapper, entity_of
-from harness.core.http import SAFE_METHODS
-from harness.core.labels import Control, Design, Role, RunMode
+from harness.core.http import SAFE_METHODS, header
+from harness.core.labels import Control, Design, EffectsSeen, Role, RunMode
 from harness.core.outcomes import Tally
 from harness.core.redact import Redactor
-from harness.core.values import Arm, Exchange, Request, Response, Trial, body_of
+from harness.core.trace import TRACEPARENT, trace_id, with_trace
+from harness.core.values import Arm, Effect, Exchange, Request, Response, Trial, body_of
+from harness.effects.egress.documents import Describer
 from harness.evidence.bets import bets_of
 from harness.evidence.gate import judge
 from harness.evidence.ledger import Ledger
@@ -30,8 +35,11 @@ from replay.formats.gor import GorEncoder
 from replay.runner import PassJob, RunnerIO, run_pass
 from replay.schedule import plan as schedule
 from replay.sessions import group_sessions
+from replay.watch import WatchedEffects
 from scenarios.demo.api import OrderService
+from scenarios.demo.outside import IDEMPOTENCY_KEY, OutboundCall
 from scenarios.demo.traffic import CONCURRENCY, THINK_S, Session, Step, plan
+from tests.scenarios.demo.playing import effect_of
 from tests.sim.virtual_time import LoopClock
 
 SEND_MS: Final = (0.3, 0.9)
@@ -40,6 +48,8 @@ RESTART_S: Final = 0.7
 """What it takes to stop three processes and start three."""
 HOST: Final = "127.0.0.1:8080"
 STABLE: Final = "stable"
+CALL_S: Final = 0.003
+"""What an outbound call takes through the egress proxy."""
 
 
 class Core:
@@ -59,16 +69,22 @@ class Core:
 class Instance:
     """One process of the service: it answers when asked, and the answer is under way for as long as it worked on it."""
 
-    def __init__(self, build: str, seed: str, clock: LoopClock, core: Core) -> None:
+    def __init__(self, build: str, seed: str, clock: LoopClock, core: Core, watcher: "Watcher | None" = None) -> None:
+        """Its calls go to the watcher; without one it makes none."""
         self._service = OrderService(build, Random(seed), clock.time)
         self._clock = clock
         self._core = core
+        self._watcher = watcher
 
     async def exchange(self, request: Request) -> Exchange:
         """Send a request."""
         await self._core.send()
         started_ns = self._clock.monotonic_ns()
         answer = self._service.answer(request)
+        if self._watcher is not None:
+            for call in answer.calls:
+                await asyncio.sleep(CALL_S)
+                self._watcher.called(request, call)
         await asyncio.sleep(answer.work_ms / 1000)
         ended_ns = self._clock.monotonic_ns()
         response = self._as_served(answer.response)
@@ -81,11 +97,65 @@ class Instance:
         return Response(response.status, response.headers + served, response.body, "OK" if response.status < 400 else "")
 
 
-def started(run: str, start: int, candidate: str, clock: LoopClock) -> dict[Role, Instance]:
+class Watcher:
+    """The collector of outbound calls, without sockets: what every arm did, by the trace context it was sent."""
+
+    def __init__(self, chance: Random) -> None:
+        self._chance = chance
+        self._describer = Describer((IDEMPOTENCY_KEY.lower(),))
+        self._seen: defaultdict[str, list[Effect]] = defaultdict(list)
+
+    def called(self, request: Request, call: OutboundCall) -> None:
+        """A build makes a call for a request."""
+        self._seen[_arm_of(request)].append(effect_of(call, self._describer))
+
+    async def begin(self, _request: Request, roles: Collection[Role], *, alone: bool) -> "WatchedArms":
+        """See `replay.watch.Watch`."""
+        del alone
+        return WatchedArms(self, trace_id(self._chance.getrandbits(120)), roles)
+
+    def taken(self, arm: str) -> tuple[Effect, ...]:
+        """What an arm did, once."""
+        return tuple(self._seen.pop(arm, ()))
+
+
+class WatchedArms:
+    """See `replay.watch.WatchedTrial`."""
+
+    def __init__(self, watcher: Watcher, trace: str, roles: Collection[Role]) -> None:
+        self._watcher = watcher
+        self._trace = trace
+        self._arms = dict.fromkeys(roles, "")
+
+    def prepared(self, role: Role, request: Request) -> Request:
+        """The request with the trial's trace."""
+        sent = structs.replace(request, headers=with_trace(request.headers, self._trace, role))
+        self._arms[role] = _arm_of(sent)
+        return sent
+
+    def answered(self, role: Role) -> None:
+        """Calls are made before the answer."""
+
+    async def effects(self) -> WatchedEffects:
+        """What the arms did."""
+        return WatchedEffects({role: self._watcher.taken(arm) for role, arm in self._arms.items()}, EffectsSeen.COMPLETE)
+
+    def abandon(self) -> None:
+        """Nothing is kept of it."""
+        for arm in self._arms.values():
+            self._watcher.taken(arm)
+
+
+def _arm_of(request: Request) -> str:
+    """The `traceparent`: another one for every arm of a trial."""
+    return header(request.headers, TRACEPARENT) or ""
+
+
+def started(run: str, start: int, candidate: str, clock: LoopClock, watcher: Watcher | None = None) -> dict[Role, Instance]:
     """An instance for each role, with the seeds that the demo gives them; `run` is that part of the seed that the start is not."""
     core = Core(Random(f"{run} core {start}"))
     builds = {Role.STABLE: STABLE, Role.SECONDARY: STABLE, Role.CANDIDATE: candidate}
-    return {role: Instance(build, f"{run}-{role}-{start}", clock, core) for role, build in builds.items()}
+    return {role: Instance(build, f"{run}-{role}-{start}", clock, core, watcher) for role, build in builds.items()}
 
 
 class Book:
@@ -189,8 +259,12 @@ def _request(session: Session, step: Step, known: dict[str, str]) -> Request:
     return Request(step.method, step.path.format_map(known), tuple(headers), body_of(data), HOST)
 
 
+_GATE_DESIGN: Final = Design.TWO_ARM
+"""Only stable's calls reach the outside, so the arms are not alike."""
+
+
 class Gate:
-    """A gate as harness/app/gate.py runs it for the demo."""
+    """A gate as harness/app/gate.py runs it for the demo, outbound calls watched."""
 
     def __init__(self, seed: int, candidate: str, capture: Capture) -> None:
         self._seed = seed
@@ -200,7 +274,7 @@ class Gate:
         self._mapper = EndpointMapper(hosts=capture.hosts)
         self._sessions = schedule(group_sessions(capture.entries), None)
         endpoints = dict.fromkeys(self._mapper.endpoint(entry.request) for entry in capture.entries)
-        ledger = Ledger(self._policy, control=Control.SECONDARY, design=Design.THREE_ARM, endpoints=tuple(endpoints))
+        ledger = Ledger(self._policy, control=Control.SECONDARY, design=_GATE_DESIGN, endpoints=tuple(endpoints))
         self._book = Book(ledger)
         self._clock = LoopClock()
         self._ids = CountedIds()
@@ -217,7 +291,8 @@ class Gate:
         return snapshot, judge(snapshot, self._book.tally.totals(), self._policy, replayable=self._replayable)
 
     async def _send(self, index: int) -> None:
-        arms = started(f"{self._seed}-gate", index + 1, self._candidate, self._clock)
+        watcher = Watcher(Random(f"{self._seed} traces {index}"))
+        arms = started(f"{self._seed}-gate", index + 1, self._candidate, self._clock, watcher)
 
         async def send(role: Role, request: Request) -> Exchange:
             return await arms[role].exchange(request)
@@ -225,6 +300,7 @@ class Gate:
         job = PassJob(
             sessions=self._sessions,
             roles=tuple(Role),
+            design=_GATE_DESIGN,
             pass_index=index,
             fresh=True,
             concurrency=ReplaySettings().concurrency,
@@ -241,5 +317,6 @@ class Gate:
             endpoint_of=self._mapper.endpoint,
             entity_of=entity_of,
             stop=asyncio.Event(),
+            watch=watcher,
         )
         self._seq = (await run_pass(job, io)).seq_next

@@ -9,6 +9,7 @@ from harness.core.labels import VerdictState
 from scenarios.demo.api import BUILDS
 from scenarios.demo.candidate import MODEL_CALL_MS
 from scenarios.demo.shop import Shop
+from scenarios.demo.traffic import SESSIONS
 from tests.sim.demo_runs import CANDIDATE, as_planted, not_alarmed, run
 from tests.sim.demo_world import STABLE, Live
 from tests.sim.virtual_time import VirtualLoop
@@ -58,7 +59,7 @@ def test_a_run_is_the_same_from_its_seed() -> None:
 
 def test_the_recording_holds_no_secret() -> None:
     text = recorded(1).decode()
-    assert text.count("POST /login") >= 40
+    assert text.count("POST /login") == SESSIONS
     assert "open sesame" not in text
     assert "shop.example" not in text
     assert set(re.findall(r"Authorization: (\S+ [a-z]*)", text)) == {"Bearer redacted"}

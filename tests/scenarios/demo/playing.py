@@ -7,11 +7,15 @@ from typing import Any
 import orjson
 
 from comparators.api import BodyView, RuleUse
+from comparators.effects import compare_effects
 from comparators.json_body import COMPARATOR
 from harness.core.endpoint import EndpointMapper
 from harness.core.labels import Aspect, Kind
-from harness.core.values import Request, Response, body_of
+from harness.core.values import Effect, Request, body_of
+from harness.effects.egress.calls import Call
+from harness.effects.egress.documents import Describer
 from scenarios.demo.api import Answer, OrderService
+from scenarios.demo.outside import IDEMPOTENCY_KEY, OutboundCall
 from scenarios.demo.traffic import Session, Step
 
 Key = tuple[str, Aspect, str, Kind]
@@ -52,7 +56,7 @@ class Client:
         return self.service.answer(Request(method, target, tuple(self.headers), body_of(data)))
 
 
-def play(build: str, seed: object, sessions: Sequence[Session]) -> Iterator[tuple[Step, Request, Response]]:
+def play(build: str, seed: object, sessions: Sequence[Session]) -> Iterator[tuple[Step, Request, Answer]]:
     """Send all sessions, one after another, to one instance."""
     chance = Random(str(seed))
     service = OrderService(build, chance, Ticking(1_700_000_000.0 + chance.random()))
@@ -64,18 +68,18 @@ def play(build: str, seed: object, sessions: Sequence[Session]) -> Iterator[tupl
                 headers.append(("Authorization", f"Bearer {known['token']}"))
             data = b"" if step.body is None else orjson.dumps(step.body)
             request = Request(step.method, step.path.format_map(known), tuple(headers), body_of(data))
-            response = service.answer(request).response
-            if response.status < 300:
-                known |= {name: str(orjson.loads(response.body.data)[member]) for name, member in step.learns}
-            yield step, request, response
+            answer = service.answer(request)
+            if answer.response.status < 300:
+                known |= {name: str(orjson.loads(answer.response.body.data)[member]) for name, member in step.learns}
+            yield step, request, answer
 
 
 def differing(left_build: str, right_build: str, sessions: Sequence[Session]) -> dict[Key, int]:
     """Where two instances differ, as findings are keyed, and in how many requests."""
-    mapper = EndpointMapper()
+    mapper, describer = EndpointMapper(), Describer((IDEMPOTENCY_KEY.lower(),))
     found: dict[Key, int] = {}
-    for (_, request, left), (_, _, right) in zip(play(left_build, "l", sessions), play(right_build, "r", sessions), strict=True):
-        endpoint = mapper.endpoint(request)
+    for (_, request, ours), (_, _, theirs) in zip(play(left_build, "l", sessions), play(right_build, "r", sessions), strict=True):
+        endpoint, left, right = mapper.endpoint(request), ours.response, theirs.response
         keys: set[Key] = set()
         if left.status != right.status:
             keys.add((endpoint, Aspect.STATUS, "$", Kind.CODE))
@@ -86,6 +90,21 @@ def differing(left_build: str, right_build: str, sessions: Sequence[Session]) ->
                 keys.add((endpoint, Aspect.HEADERS, name.lower(), Kind.VALUE))
         views = (BodyView(side.body.data, "application/json") for side in (left, right))
         keys.update((endpoint, d.aspect, d.path, d.kind) for d in COMPARATOR.compare(next(views), next(views), RuleUse()))
+        done, done_there = (tuple(effect_of(call, describer) for call in side.calls) for side in (ours, theirs))
+        keys.update((endpoint, d.aspect, d.path, d.kind) for d in compare_effects(done, done_there, RuleUse()))
         for key in keys:
             found[key] = found.get(key, 0) + 1
     return found
+
+
+def effect_of(call: OutboundCall, describer: Describer) -> Effect:
+    """A call as the collector of outbound calls would describe it."""
+    body = orjson.dumps(call.body)
+    made = Call(
+        method="POST",
+        url=f"http://{call.service}{call.path}",
+        headers=(("Content-Type", "application/json"), *call.headers),
+        body=body,
+        size=len(body),
+    )
+    return describer.effect(made, place=call.service, target=call.path, digest="", at_ns=0)

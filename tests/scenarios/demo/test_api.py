@@ -2,11 +2,13 @@
 
 import re
 
+import orjson
 from hypothesis import given
 from hypothesis import strategies as st
 
 from harness.core.http import header
 from harness.core.shapes import Shape, shape_of
+from scenarios.demo.outside import IDEMPOTENCY_KEY, MAIL, PAYMENTS
 from tests.scenarios.demo.playing import Client
 
 
@@ -32,6 +34,36 @@ def test_noise_keeps_its_form() -> None:
     assert len(moments) == 30
     assert {len(moment) for moment in moments} == {27}
     assert {shape_of(moment) for moment in moments} == {Shape.DATETIME_OFFSET}
+
+
+def test_an_order_says_whom_to_call() -> None:
+    client = Client(seed=3)
+    client.log_in()
+    order = {"lines": [{"sku": 40000, "quantity": 20}], "currency": "USD"}
+    placed, again = client.answer("POST", "/orders", order), client.answer("POST", "/orders", order)
+    view = orjson.loads(placed.response.body.data)
+    charge, mail = placed.calls
+    assert (charge.service, charge.path, mail.service, mail.path) == (PAYMENTS, "/charges", MAIL, "/messages")
+    assert charge.body == {"customer": 1001, "currency": "USD", "order_id": view["id"], "amount": view["total"]}
+    assert mail.body == {
+        "to": "customer1001@shop.example",
+        "template": "order-placed",
+        "order_id": view["id"],
+        "fields": {"total": f"{view['total']} USD", "discount": "20 pieces of one product"},
+    }
+    keys = [dict(answer.calls[0].headers)[IDEMPOTENCY_KEY] for answer in (placed, again)]
+    assert shape_of(keys[0]) == shape_of(keys[1]) == Shape.UUID
+    assert keys[0] != keys[1]
+
+
+def test_nothing_but_a_placed_order_calls_anybody() -> None:
+    client = Client()
+    client.log_in()
+    assert client.answer("POST", "/orders", {"lines": []}).calls == ()
+    placed = client.answer("POST", "/orders", {"lines": [{"sku": 40000, "quantity": 1}]})
+    number = orjson.loads(placed.response.body.data)["id"]
+    for method, target in (("GET", f"/orders/{number}"), ("POST", f"/orders/{number}/cancel"), ("GET", "/products"), ("GET", "/nowhere")):
+        assert client.answer(method, target).calls == ()
 
 
 def test_one_seed_gives_one_behaviour() -> None:

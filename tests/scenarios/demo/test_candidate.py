@@ -1,13 +1,15 @@
 """Each planted fault, provoked by itself, with what is right beside it."""
 
+from decimal import Decimal
 from random import Random
 from statistics import median
 
 import pytest
 
 from scenarios.demo.candidate import CandidateShop
-from scenarios.demo.catalogue import CATEGORIES, CURRENCIES, REGIONS, TENANTS
-from scenarios.demo.pricing import Line
+from scenarios.demo.catalogue import CATEGORIES, CURRENCIES, REGIONS, TENANTS, Currency
+from scenarios.demo.outside import MAIL, PAYMENTS
+from scenarios.demo.pricing import Discount, Line
 from scenarios.demo.shop import InvalidInputError, Shop
 from tests.scenarios.demo.playing import Client
 
@@ -76,3 +78,38 @@ def test_slow_recommendations() -> None:
 def test_customs_forgotten() -> None:
     wrong = {name for name, region in REGIONS.items() if STABLE.delivery_days(region, 3.0) != CANDIDATE.delivery_days(region, 3.0)}
     assert wrong == {"ap-south"}
+
+
+@pytest.mark.parametrize("currency", CURRENCIES.values(), ids=list(CURRENCIES))
+def test_charged_twice(currency: Currency) -> None:
+    amounts = [Decimal(euro) * currency.rate for euro in (1, 80, 81, 5000)]
+    assert [STABLE.charge_attempts(amount, currency) for amount in amounts] == [1, 1, 1, 1]
+    assert [CANDIDATE.charge_attempts(amount, currency) for amount in amounts] == [1, 1, 2, 2]
+
+
+def test_mail_not_sent() -> None:
+    for reason in ("20 pieces of one product", "none"):
+        discount = Discount(5, reason)
+        assert CANDIDATE.confirmation("1.5 EUR", discount) == STABLE.confirmation("1.5 EUR", discount) is not None
+    assert CANDIDATE.confirmation("1.5 EUR", None) == STABLE.confirmation("1.5 EUR", None) == {"total": "1.5 EUR", "discount": "none"}
+    assert CANDIDATE.confirmation("1.5 EUR", Discount(8, None)) is None
+
+
+@pytest.mark.parametrize(
+    ("build", "pieces", "services"),
+    [
+        ("stable", 6, [PAYMENTS, MAIL]),
+        ("candidate", 6, [PAYMENTS]),
+        ("stable", 60, [PAYMENTS, MAIL]),
+        ("candidate", 60, [PAYMENTS, PAYMENTS]),
+    ],
+)
+def test_what_an_order_under_an_agreement_does(build: str, pieces: int, services: list[str]) -> None:
+    client = Client(build, tenant="summit")
+    client.log_in()
+    tea = min((product for product in PRODUCTS if product.category == "tea"), key=lambda product: product.price)
+    placed = client.answer("POST", "/orders", {"lines": [{"sku": tea.sku, "quantity": pieces}]})
+    assert placed.response.status == 201
+    assert [call.service for call in placed.calls] == services
+    charges = [call for call in placed.calls if call.service == PAYMENTS]
+    assert len({header for call in charges for header in call.headers}) == len(charges), "each attempt has a key of its own"

@@ -34,7 +34,7 @@ def test_the_candidate_differs_by_its_faults_only(seed: int) -> None:
     # Latency shows in time, not in answers.
     assert often.pop("slow-recommendations") == 0
     assert often.pop("stock-off-by-one") >= 1
-    assert min(often.values()) >= 16, often
+    assert min(often.values()) >= 10, often
 
 
 def test_at_least_six_faults_with_names_of_their_own() -> None:

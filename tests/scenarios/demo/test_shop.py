@@ -1,5 +1,6 @@
 """The stable build's decisions."""
 
+from decimal import Decimal
 from random import Random
 
 import pytest
@@ -43,3 +44,9 @@ def test_an_agreement_goes_before_the_volume(shop: Shop) -> None:
 def test_delivery_takes_longer_through_customs_and_for_heavy_parcels(shop: Shop) -> None:
     assert [shop.delivery_days(region, 1.0) for region in REGIONS.values()] == [2, 1, 6, 9]
     assert shop.delivery_days(REGIONS["eu-west"], 30.0) == 4
+
+
+def test_an_order_is_charged_once_and_confirmed(shop: Shop) -> None:
+    assert shop.charge_attempts(Decimal(100_000), CURRENCIES["EUR"]) == 1
+    assert shop.confirmation("9.5 EUR", Discount(5, "many")) == {"total": "9.5 EUR", "discount": "many"}
+    assert shop.confirmation("9.5 EUR", None) == {"total": "9.5 EUR", "discount": "none"}

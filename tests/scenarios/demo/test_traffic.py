@@ -34,7 +34,7 @@ def test_a_plan_is_the_same_each_time_and_large_enough(seed: int) -> None:
     sessions = plan(seed)
     assert sessions == plan(seed) != plan(seed + 1)
     steps = [step for session in sessions for step in session.steps]
-    assert 500 <= len(steps) <= 700
+    assert 400 <= len(steps) <= 450
     paths = Counter(step.path.partition("?")[0].split("/")[1] + "/" * step.path.count("/") for step in steps if step.method == "GET")
     assert paths["products//"] >= 120
     assert paths["recommendations/"] >= 60
@@ -50,9 +50,9 @@ def test_a_plan_is_the_same_each_time_and_large_enough(seed: int) -> None:
 @pytest.mark.parametrize("seed", range(1, 6))
 def test_most_answers_are_good_at_every_endpoint(seed: int) -> None:
     statuses: dict[str, Counter[bool]] = {}
-    for step, request, response in play("stable", 1, plan(seed)):
+    for step, request, answer in play("stable", 1, plan(seed)):
         name = f"{step.method} {request.target.partition('?')[0].split('/')[1]}"
-        statuses.setdefault(name, Counter())[response.status < 400] += 1
+        statuses.setdefault(name, Counter())[answer.response.status < 400] += 1
     for name, counted in statuses.items():
         assert counted[True] / counted.total() > 0.6, name
 
@@ -65,7 +65,7 @@ def test_the_size_can_be_chosen(sessions: int) -> None:
 
 def test_traffic_over_http_is_answered_as_in_process() -> None:
     sessions = plan(3, 10)
-    expected = Counter(response.status for _, _, response in play("stable", 1, sessions))
+    expected = Counter(answer.response.status for _, _, answer in play("stable", 1, sessions))
     seen: Counter[int] = Counter()
 
     async def use(base: str) -> None:
