@@ -1,6 +1,7 @@
 # Two commands do everything on a fresh machine with Python 3.11 and make: `make demo` and `make test`.
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 CONSTRAINTS = constraints/python-$$(.venv/bin/python -c 'import sys; print("%d.%d" % sys.version_info[:2])').txt
+CHECK = .venv/bin/ruff format --check . && .venv/bin/ruff check . && .venv/bin/mypy && .venv/bin/lint-imports
 
 .PHONY: help setup demo check test sim bench fuzz constraints clean
 
@@ -27,13 +28,10 @@ demo: setup
 	.venv/bin/shadowdiff demo
 
 check: setup
-	.venv/bin/ruff format --check .
-	.venv/bin/ruff check .
-	.venv/bin/mypy
-	.venv/bin/lint-imports
+	$(CHECK)
 
-test: check
-	sh tests/prepare.sh
+test: setup
+	sh tests/prepare.sh & $(CHECK); checked=$$?; wait $$! && exit $$checked
 	sh tests/run.sh
 
 sim: setup

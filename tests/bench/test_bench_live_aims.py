@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from tests.bench import bench_added_latency, bench_livepath, bench_memory, bench_sustained
+from tests.bench import bench_added_latency, bench_effects_live, bench_livepath, bench_memory, bench_sustained
 from tests.bench.live import openloop, programs, rounds, wrk
 from tests.bench.live.processes import Use
 from tests.bench.live.project import Counts
@@ -163,3 +163,15 @@ def test_a_run_with_the_projects_own_command() -> None:
     ]
     wrong = re.compile(r"outcomes|asked|[1-9][0-9,]* (errors|without an answer)")  # a slow machine may miss a rate, and nothing else
     assert [sentence for sentence in outcome.missed if wrong.search(sentence)] == []
+
+
+@pytest.mark.parametrize(
+    ("mine", "said"),
+    [
+        (a_round(990), []),
+        (a_round(900), ["0.900 times the requests/s of the same without effects (aim: at least 0.95)"]),
+        (a_round(1000, p99_ms=5.0), ["p99 5.00 ms, without effects 4.00 ms (aim: at most 1.15 times that)"]),
+    ],
+)
+def test_the_live_path_with_effects_is_judged_beside_itself(mine: rounds.Round, said: list[str]) -> None:
+    assert bench_effects_live.missed({bench_effects_live.OFF: [a_round(1000)], bench_effects_live.ON: [mine]}) == said

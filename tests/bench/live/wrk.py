@@ -44,12 +44,13 @@ class Load(msgspec.Struct, frozen=True, kw_only=True):
         return self.requests / self.seconds
 
 
-def drive(port: int, paths: Sequence[str], *, folder: Path, seconds: float, connections: int = 32) -> Load:
-    """Load a port of 127.0.0.1 from one thread. `folder` takes a script. Raises AbsentError."""
+def drive(port: int, paths: Sequence[str], *, folder: Path, seconds: float, connections: int = 32, headers: Sequence[str] = ()) -> Load:
+    """Load a port of 127.0.0.1 from one thread. `folder` takes a script; `headers` are sent with each. Raises AbsentError."""
     script = folder / "paths.lua"
     script.write_text(_SCRIPT.format(paths=", ".join(f'"{path}"' for path in paths)))
     duration = max(1, round(seconds))
     options = ["-t1", f"-c{connections}", f"-d{duration}s", "--timeout", f"{_TIMEOUT_SECONDS}s", "-s", str(script)]
+    options += [word for header in headers for word in ("-H", header)]
     command = [programs.program("wrk"), *options, f"http://127.0.0.1:{port}"]
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=duration + 2 * _TIMEOUT_SECONDS)
     return load_of(done.stdout + done.stderr)
