@@ -298,6 +298,8 @@ EFFECT_LIKENESS_BYTES_MAX: Final = 16 * 1024 * 1024
 be more, they are paired in canonical order."""
 EFFECTS_UNDRAINED_MAX: Final = 50_000
 """Effects that a collector holds until it is drained; further ones are a lapse."""
+EFFECTS_UNDRAINED_BYTES_MAX: Final = 64 * 1024 * 1024
+"""Bytes of the documents of these."""
 EFFECT_OPERATIONS_MAX: Final = 2_000
 """Operations of effects that are told apart in a run; further ones are called `other`."""
 GENERATED_KEYS_MAX: Final = 100_000

@@ -21,6 +21,7 @@ from harness.effects.egress.matching import endpoint_key
 from harness.effects.egress.options import HostOptions, Mode, Options, Unmatched, address_of
 from harness.effects.egress.proxy import Connection
 from harness.effects.egress.trial_tapes import Tie, TrialTape, TrialTapes
+from harness.effects.room import Room
 
 _STATE: Final = "shadowdiff"
 _WEBSOCKET: Final = "websocket"
@@ -86,6 +87,7 @@ class CallDesk:
         """`library` answers in mode `tape`; `write` takes stable's calls in mode `record`."""
         self.mode = options.mode
         self.entries: list[Entry] = []
+        self._room = Room()
         self.describer = Describer(options.headers)
         self._options = options
         self._trials = trials
@@ -197,9 +199,11 @@ class CallDesk:
         for entry in self.entries:
             if not entry.decided and entry.effect.at_ns < waiting_since_ns:
                 entry.decided, entry.note = True, WAITING
-        found = [entry.observed() for entry in self.entries if entry.decided]
+        found = [entry for entry in self.entries if entry.decided]
         self.entries = [entry for entry in self.entries if not entry.decided]
-        return found
+        for entry in found:
+            self._room.leave(entry.effect)
+        return [entry.observed() for entry in found]
 
     def release(self, trace: str) -> None:
         """A trial's effects are wanted now: those that wait are handed on as waiting."""
@@ -210,6 +214,7 @@ class CallDesk:
     def forget(self) -> None:
         """Leave out what was seen so far."""
         self.entries = []
+        self._room.clear()
 
     def ended(self, trace: str) -> None:
         """A trial is over."""
@@ -247,7 +252,7 @@ class CallDesk:
             state.entered = trial
 
     def _keep(self, entry: Entry) -> None:
-        if len(self.entries) >= limits.EFFECTS_UNDRAINED_MAX:
+        if not self._room.takes(entry.effect):
             self.lapse("more outbound calls than are kept until they are asked for", entry.role)
             return
         self.entries.append(entry)

@@ -16,6 +16,7 @@ from harness.effects.api import Collector, Lapse, Observed, OpenTrial, Workplace
 from harness.effects.naming import Operations, document, key_template
 from harness.effects.redis.relay import Client, Upstream
 from harness.effects.redis.tracker import Done
+from harness.effects.room import Room
 from harness.effects.sections import of_role, read_section
 
 POLL_SECONDS: Final = 0.001
@@ -81,6 +82,7 @@ class RedisCollector(Collector):
         self._clients: dict[Client, asyncio.Task[None]] = {}
         self._operations = Operations()
         self._seen: list[Observed] = []
+        self._room = Room()
         self._lapses: Counter[tuple[str, Role | None, bool]] = Counter()
         self._attached = False
 
@@ -138,6 +140,7 @@ class RedisCollector(Collector):
     async def attach(self) -> None:
         """From here on writes are told of."""
         self._seen.clear()
+        self._room.clear()
         self._attached = True
 
     async def settle(self, trial: OpenTrial, deadline_ns: int) -> bool:
@@ -153,6 +156,7 @@ class RedisCollector(Collector):
     async def drain(self) -> list[Observed]:
         """See Collector."""
         seen, self._seen = self._seen, []
+        self._room.clear()
         return seen
 
     async def detach(self) -> None:
@@ -190,10 +194,11 @@ class RedisCollector(Collector):
         if not self._attached:
             return
         for one in done:
-            if len(self._seen) >= limits.EFFECTS_UNDRAINED_MAX:
+            effect = self._effect(role, one)
+            if self._room.takes(effect):
+                self._seen.append(Observed(role=role, effect=effect))
+            else:
                 self._lapse("writes beyond what is held until they are asked for", role, blind=True)
-                continue
-            self._seen.append(Observed(role=role, effect=self._effect(role, one)))
 
     def _effect(self, role: Role, done: Done) -> Effect:
         write = done.write

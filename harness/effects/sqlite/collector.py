@@ -23,6 +23,7 @@ from harness.core.labels import Role
 from harness.core.values import Effect
 from harness.effects.api import Collector, Lapse, Observed, OpenTrial, TableState, Workplace
 from harness.effects.naming import Operations, document
+from harness.effects.room import Room
 from harness.effects.sections import of_role, read_section
 from harness.effects.sqlite.copying import fresh_copy
 from harness.effects.sqlite.database import DELETED, INSERTED, UPDATED, Busy, Change, Database, Look, connect
@@ -75,6 +76,7 @@ class SqliteCollector(Collector):
         self._databases: dict[Role, Database] = {}
         self._operations = Operations()
         self._seen: list[Observed] = []
+        self._room = Room()
         self._lapses: Counter[tuple[str, Role | None, bool]] = Counter()
         self._lock = asyncio.Lock()
         self._attached = False
@@ -107,6 +109,7 @@ class SqliteCollector(Collector):
             for role, database in self._databases.items():
                 await self._attach(role, database)
             self._seen.clear()
+            self._room.clear()
             self._attached = True
 
     async def _attach(self, role: Role, database: Database) -> None:
@@ -142,6 +145,7 @@ class SqliteCollector(Collector):
         async with self._lock:
             await self._read()
             seen, self._seen = self._seen, []
+            self._room.clear()
             return seen
 
     async def final_state(self, role: Role) -> tuple[TableState, ...]:
@@ -221,10 +225,10 @@ class SqliteCollector(Collector):
             except sqlite3.Error as error:
                 self._lapse(f"the database cannot be read: {error}", role, blind=True)
             changes = database.take()
-            room = max(0, limits.EFFECTS_UNDRAINED_MAX - len(self._seen))
-            self._seen += [Observed(role=role, effect=self._effect(change)) for change in changes[:room]]
-            if len(changes) > room:
-                self._lapse("changes beyond what is held until they are asked for", role, blind=True, count=len(changes) - room)
+            effects = [effect for change in changes if self._room.takes(effect := self._effect(change))]
+            self._seen += [Observed(role=role, effect=effect) for effect in effects]
+            if left_out := len(changes) - len(effects):
+                self._lapse("changes beyond what is held until they are asked for", role, blind=True, count=left_out)
         return complete
 
     def _effect(self, change: Change) -> Effect:
