@@ -139,6 +139,8 @@ class EgressCollector(Collector):
         """See Collector."""
         if self._trials is not None:
             self._trials.begin(trial)
+        if self._writer is not None:
+            self._writer.begin(trial.request, trial.trace)
 
     def answered(self, trial: OpenTrial, role: Role) -> None:
         """See Collector."""
@@ -167,6 +169,8 @@ class EgressCollector(Collector):
             self._trials.end(trial)
         if self._desk is not None:
             self._desk.ended(trial.trace)
+        if self._writer is not None:
+            self._writer.end(trial.trace)
 
     async def close(self) -> None:
         """See Collector. Raises SetupError where a tape could not be written to its end."""

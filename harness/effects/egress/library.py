@@ -28,6 +28,7 @@ class Library:
         return own.take(call, taker) or anywhere.take(call, taker)
 
     def renew(self) -> None:
-        """A pass begins: what belongs to no trial may be used again."""
+        """A pass begins: what belongs to no trial may be used again, and trials are counted anew."""
+        self._tapes.again()
         for role in Role:
             self._tapes.any.forget(role)

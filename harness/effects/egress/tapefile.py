@@ -61,7 +61,7 @@ class _Record(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
     request: str
     trial: Annotated[int, msgspec.Meta(ge=0)]
-    """Counts the trials of the request."""
+    """Counts the trials of the request, those without a call too: their numbers are missing."""
     number: Annotated[int, msgspec.Meta(ge=0)]
     call: _RawCall
     answer: _RawAnswer
@@ -99,6 +99,10 @@ class TapeWriter:
         self.withheld = 0
         """Answers whose body was not kept since redaction cannot read it."""
         self._trials: dict[str, dict[str | int, int]] = {}
+        self._begun: dict[str, int] = {}
+        """How many trials of a request were announced."""
+        self._numbers: dict[str, int] = {}
+        """The numbers of those that are open, by trial."""
         self._redactor = redactor
         self._sink: BinaryIO | None = sink
         self._digest = hashlib.blake2b(digest_size=16)
@@ -125,6 +129,15 @@ class TapeWriter:
     def problem(self) -> str:
         """Why the tape is no longer written; empty while all is well."""
         return f"the tape cannot be written: {self._failure.strerror or self._failure}" if self._failure is not None else ""
+
+    def begin(self, request: str, trial: str) -> None:
+        """A trial is announced, so that it counts whether calls are made in it or not."""
+        self._numbers[trial] = self._begun.get(request, 0)
+        self._begun[request] = self._numbers[trial] + 1
+
+    def end(self, trial: str) -> None:
+        """No more calls of an announced trial are written."""
+        self._numbers.pop(trial, None)
 
     def write(self, taped: TapedCall) -> None:
         """Redact and append a call. One that cannot be kept is counted in `left_out`."""
@@ -190,6 +203,8 @@ class TapeWriter:
 
     def _trial(self, taped: TapedCall) -> int:
         """The number of a call's trial among those of its request; without a name, how often its position has been there."""
+        if (number := self._numbers.get(taped.trial)) is not None:
+            return number
         known = self._trials.setdefault(taped.request, {})
         if taped.trial:
             return known.setdefault(taped.trial, len(known))
@@ -235,24 +250,30 @@ class TapeLibrary:
         """Calls that did not fit when the tape was recorded."""
         self.hosts = frozenset(host_of(taped.call) for taped in self.calls)
         """All hosts that were called."""
-        self._trials: dict[str, dict[str, list[TapedCall]]] = {}
+        self._trials: dict[str, dict[int, list[TapedCall]]] = {}
         self._given: dict[str, int] = {}
         self._any: Tape | None = None
         for taped in self.calls:
-            self._trials.setdefault(taped.request, {}).setdefault(taped.trial, []).append(taped)
+            self._trials.setdefault(taped.request, {}).setdefault(int(taped.trial or 0), []).append(taped)
+        self._turns = {request: max(trials) + 1 for request, trials in self._trials.items()}
 
     def tape_for(self, request: str) -> Tape:
-        """A fresh tape with the calls of the next trial that was recorded for this request; empty where there was none.
+        """A fresh tape with the calls of the next trial that was recorded for this request; empty where it made none.
 
         The first trial with the request gets the calls of the first that was recorded with it, the second those of the
         second, and after the last the first again, so that every pass over a capture gets what the recorded pass had.
         """
-        trials = list(self._trials.get(request, {}).values())
+        trials = self._trials.get(request)
         if not trials:
             return Tape()
         turn = self._given.get(request, 0)
         self._given[request] = turn + 1
-        return Tape(sorted(trials[turn % len(trials)], key=lambda taped: taped.number))
+        calls = trials.get(turn % self._turns[request], ())
+        return Tape(sorted(calls, key=lambda taped: taped.number))
+
+    def again(self) -> None:
+        """A pass begins: the first trial of each request is the next one."""
+        self._given.clear()
 
     @property
     def any(self) -> Tape:

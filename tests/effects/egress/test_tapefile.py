@@ -157,6 +157,25 @@ def test_trials_of_a_request_take_turns(tmp_path: Path) -> None:
     assert two.take(call(body=b"4"), "me"), "each tape is a fresh one"
 
 
+def test_a_trial_without_calls_keeps_its_turn(tmp_path: Path) -> None:
+    path = tmp_path / "a.tape"
+    writer = TapeWriter.open(path, PLAIN)
+    for trial, body in (("first", b"1"), ("without", b""), ("third", b"3")):
+        writer.begin("k", trial)
+        if body:
+            writer.write(taped("k", 0, trial, body))
+        writer.end(trial)
+    writer.close()
+    library = read_tape(path)
+
+    def turn() -> list[bytes]:
+        return [each.call.body for each in library.tape_for("k").unused("")]
+
+    assert [turn() for _ in range(4)] == [[b"1"], [], [b"3"], [b"1"]]
+    library.again()
+    assert turn() == [b"1"], "a pass begins with the first"
+
+
 def test_trials_without_a_name_are_told_apart_by_their_numbers(tmp_path: Path) -> None:
     calls = [taped("k", number, "", body) for number, body in ((0, b"a"), (1, b"b"), (0, b"c"), (1, b"d"))]
     library = read_tape(written(tmp_path / "a.tape", *calls))
