@@ -99,11 +99,12 @@ def addresses() -> dict[str, str]:
     return {str(role): f"127.0.0.1:{free_port()}" for role in Role}
 
 
-def watched(outside: str, listen: dict[str, str], mode: str = "observe", **options: Any) -> EffectsSettings:
+def watched(outside: str, listen: dict[str, str], mode: str = "observe", tape: Path | None = None, **options: Any) -> EffectsSettings:
     """Outbound calls to HOST, which is really at `outside`."""
     upstream = outside.removeprefix("http://")
     assert address_of(upstream) is not None
-    http = EgressSettings(mode=mode, listen=listen, hosts={HOST: EgressHostSettings(upstream=upstream)})  # type: ignore[arg-type]  # a test's own word
+    hosts = {HOST: EgressHostSettings(upstream=upstream)}
+    http = EgressSettings(mode=mode, listen=listen, hosts=hosts, tape=None if tape is None else str(tape))  # type: ignore[arg-type]  # a test's own word
     return EffectsSettings(collect=("http",), http=http, **options)
 
 

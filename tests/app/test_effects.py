@@ -29,11 +29,20 @@ def made(chosen: EffectsSettings) -> Effects:
     return Effects(chosen, identity=parts.identity(clock, 1), clock=clock, redactor=Redactor(b"key"))
 
 
-def gate(out: Path, candidate: Calls, outside: Outside, *, mode: str = "observe", count: int = 30, policy: str | None = None) -> int:
+def gate(
+    out: Path,
+    candidate: Calls,
+    outside: Outside,
+    *,
+    mode: str = "observe",
+    count: int = 30,
+    policy: str | None = None,
+    tape: Path | None = None,
+) -> int:
     async def body() -> int:
         listen = addresses()
         async with asyncio.timeout(100), serving(outside.answer) as url, callers(candidate, listen) as urls:
-            loaded = settings(out, urls, effects=watched(url, listen, mode), policy=policy)
+            loaded = settings(out, urls, effects=watched(url, listen, mode, tape), policy=policy)
             return await run_gate(loaded, [capture(out.parent / "shop.gor", items(count))], Heard(), verdict=True)
 
     return asyncio.run(body())
@@ -60,6 +69,19 @@ def test_a_call_that_is_made_twice_fails_though_every_answer_is_the_same(tmp_pat
     assert (finding.aspect, finding.kind, finding.path) == (Aspect.EFFECTS, Kind.DUPLICATED, PATH)
     assert outside.seen["/charges"] == 4 * report.totals.compared
     assert judge_run(tmp_path / "run", None, Heard()) == 1, "judged again, from what was stored"
+
+
+def test_what_was_recorded_answers_a_later_run_that_has_no_outside(tmp_path: Path) -> None:
+    outside, tape = Outside(), tmp_path / "shop.tape"
+    assert gate(tmp_path / "recorded", charge, outside, mode="record", tape=tape) == 0
+    assert outside.seen["/charges"] > 0
+    gone = Outside()
+    assert gate(tmp_path / "run", charge, gone, mode="tape", tape=tape) == 0
+    assert report_in(tmp_path / "run").effects.watched[0].seen == {"stable": 60, "secondary": 60, "candidate": 60}
+    assert gate(tmp_path / "faulty", charge_twice, gone, mode="tape", tape=tape) == 1
+    (finding,) = report_in(tmp_path / "faulty").findings
+    assert (finding.kind, finding.path) == (Kind.DUPLICATED, PATH)
+    assert gone.seen.total() == 0, "no target has called outside"
 
 
 def test_a_rule_of_the_policy_fails_at_once(tmp_path: Path) -> None:

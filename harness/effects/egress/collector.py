@@ -69,12 +69,12 @@ class EgressCollector(Collector):
     async def open(self, roles: Collection[Role]) -> None:
         """See Collector. Imports mitmproxy, which takes a second."""
         from harness.effects.egress.desk import CallDesk  # noqa: PLC0415  (imports mitmproxy)
-        from harness.effects.egress.library import Library  # noqa: PLC0415
-        from harness.effects.egress.live_tapes import LiveTapes  # noqa: PLC0415
-        from harness.effects.egress.proxy import EgressProxy  # noqa: PLC0415
-        from harness.effects.egress.tapefile import TapeWriter, read_tape  # noqa: PLC0415
-        from harness.effects.egress.trial_tapes import TrialTapes  # noqa: PLC0415
-        from harness.effects.egress.trust import CA_FILE, write_bundles  # noqa: PLC0415
+        from harness.effects.egress.library import Library  # noqa: PLC0415  (as above)
+        from harness.effects.egress.live_tapes import LiveTapes  # noqa: PLC0415  (as above)
+        from harness.effects.egress.proxy import EgressProxy  # noqa: PLC0415  (as above)
+        from harness.effects.egress.tapefile import TapeWriter, read_tape  # noqa: PLC0415  (as above)
+        from harness.effects.egress.trial_tapes import TrialTapes  # noqa: PLC0415  (as above)
+        from harness.effects.egress.trust import CA_FILE, write_bundles  # noqa: PLC0415  (as above)
 
         options, workplace = self._options, self._workplace
         if options.mode is Mode.TAPE:
