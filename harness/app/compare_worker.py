@@ -249,7 +249,7 @@ class Comparer:
         # Where all arms answered alike, and the body was left out for it, only what they did is compared.
         left_out = isinstance(read, PlainTrial) and read.alike and read.stable.same_body
         trial = with_effects(_understood(outlined if left_out else opened, read), effects, seen)
-        self._found(stream, encode_trial(trial), trial, compare_trial(trial, self._plan))
+        self._found(stream, None if effects else payload, trial, compare_trial(trial, self._plan))
 
     def _compare(self, stream: _Stream, payload: bytes, read: AnyTrial) -> None:
         assert self._plan is not None
@@ -260,12 +260,14 @@ class Comparer:
             trial = _understood(opened, read)
             self._found(stream, payload, trial, compare_trial(trial, self._plan))
 
-    def _found(self, stream: _Stream, payload: bytes, trial: Trial, comparison: Comparison) -> None:
-        """A trial was compared: hand that on with others."""
+    def _found(self, stream: _Stream, payload: bytes | None, trial: Trial, comparison: Comparison) -> None:
+        """A trial was compared: hand that on with others. Without `payload` it is no longer what came, and written anew if it is kept."""
         self._counts.observe_trial(trial, comparison)
         self._uncounted = True
         differs = comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate
-        kept = payload if differs or self._forward_all else b""
+        kept = b""
+        if differs or self._forward_all:
+            kept = encode_trial(trial) if payload is None else payload
         if not self._results:
             self._first_s = self._monotonic_s()
         bets = encode_bets(bets_of(trial, comparison, self._secret))

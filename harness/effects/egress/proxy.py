@@ -380,7 +380,7 @@ class _HttpLayer(layers.HttpLayer):  # type: ignore[misc]  # mitmproxy's classes
         client = self.context.client
         if isinstance(event, events.Start) and client.alpn != b"h2":
             self.connections[client] = _Http1(self.context.fork())
-        return super()._handle_event(event)  # type: ignore[no-any-return]
+        return super()._handle_event(event)  # type: ignore[no-any-return]  # mitmproxy's types are not followed
 
     def make_stream(self, stream_id: int) -> Iterator[Any]:
         stream = self.streams[stream_id] = _Stream(self.context.fork(), stream_id)

@@ -91,7 +91,7 @@ def _first(
     order = ", ".join(quoted(column) for column in table.key) or columns
     try:
         rows = connection.execute(
-            f"SELECT {columns} FROM {quoted(table.name)} ORDER BY {order} LIMIT {limits.EFFECT_TABLE_ROWS_SHOWN_MAX}"  # noqa: S608
+            f"SELECT {columns} FROM {quoted(table.name)} ORDER BY {order} LIMIT {limits.EFFECT_TABLE_ROWS_SHOWN_MAX}"  # noqa: S608  (names are quoted)
         ).fetchall()
     except sqlite3.OperationalError as error:
         if late():
