@@ -135,6 +135,14 @@ class SpanSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fie
     """CLIENT and PRODUCER spans that instrumented builds send to an OTLP receiver."""
 
     listen: Annotated[str | None, Meta(description="HOST:PORT of the receiver; without it a free port.", extra={"form": "address"})] = None
+    protocol: Annotated[
+        Literal["http/protobuf", "grpc"],
+        Meta(description="What builds are told to speak, as OTEL_EXPORTER_OTLP_PROTOCOL; both are listened for."),
+    ] = "http/protobuf"
+    grpc_listen: Annotated[
+        dict[str, str],
+        Meta(description="HOST:PORT of the gRPC receiver for a role, where a build is started by somebody else; without it a free port."),
+    ] = {}
     wait_ms: Annotated[
         float, Meta(gt=0, le=TIMEOUT_S_MAX * 1000, description="Longest wait for the spans of one request, in milliseconds.")
     ] = 2000.0

@@ -17,7 +17,9 @@ from harness.core.values import Effect
 from harness.effects.api import Collector, Lapse, Observed, OpenTrial, Workplace
 from harness.effects.naming import Operations, document
 from harness.effects.otlp.decode import Incoming, attributes_of, name_of
-from harness.effects.otlp.options import Options, listen_address, read_options
+from harness.effects.otlp.grpc import GrpcReceiver
+from harness.effects.otlp.intake import Intake
+from harness.effects.otlp.options import Options, grpc_address, listen_address, read_options
 from harness.effects.otlp.receiver import Receiver
 from harness.effects.otlp.spans import KIND_NAMES, SERVER, Doing, doing_of
 from harness.effects.otlp.trees import NO_PARENT, Grove, Node, Tree, loops
@@ -69,8 +71,9 @@ class SpanCollector(Collector):
             self.delay_s = 2 * options.quiet_ms / 1000 + _ASKED_SECONDS  # exported, then quiet, then asked for
         self._roles: tuple[Role, ...] = ()
         self._kinds = frozenset(KIND_NAMES[kind] for kind in options.kinds)
-        host, port = listen_address(options, host)
-        self._receiver = Receiver(host, port, self.take)
+        self._intake = Intake(self.take)
+        self._receiver = Receiver(*listen_address(options, host), self._intake)
+        self._grpc = GrpcReceiver(lambda role: grpc_address(options, role, host), self._intake)
         self._operations = Operations()
         self._trials: dict[bytes, _Held] = {}
         self._ended: OrderedDict[bytes, _Held] = OrderedDict()
@@ -95,23 +98,25 @@ class SpanCollector(Collector):
         """Listen for exports. Raises SetupError."""
         self._roles = tuple(roles)
         await self._receiver.open(roles)
+        await self._grpc.open(roles)
 
     def names(self, role: Role) -> Mapping[str, str]:
-        """`{otlp}`: the endpoint of a target's exporter."""
-        return {"otlp": self._endpoint(role)}
+        """`{otlp}` and `{otlp_grpc}`: the endpoint of a target's exporter, by what it speaks."""
+        return {"otlp": self._endpoint(role), "otlp_grpc": self._grpc.url(role)}
 
     def env(self, role: Role) -> Mapping[str, str]:
         """What makes an SDK send its spans here soon; those of traces alone too, for they would come before the general ones."""
-        endpoint = self._endpoint(role)
+        protocol = self._options.protocol
+        endpoint = self._grpc.url(role) if protocol == "grpc" else self._endpoint(role)
         return {
             "OTEL_SDK_DISABLED": "false",
             "OTEL_TRACES_EXPORTER": "otlp",
             "OTEL_METRICS_EXPORTER": "none",
             "OTEL_LOGS_EXPORTER": "none",
             "OTEL_EXPORTER_OTLP_ENDPOINT": endpoint,
-            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": f"{endpoint}/v1/traces",
-            "OTEL_EXPORTER_OTLP_PROTOCOL": "http/protobuf",
-            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": "http/protobuf",
+            "OTEL_EXPORTER_OTLP_TRACES_ENDPOINT": endpoint if protocol == "grpc" else f"{endpoint}/v1/traces",
+            "OTEL_EXPORTER_OTLP_PROTOCOL": protocol,
+            "OTEL_EXPORTER_OTLP_TRACES_PROTOCOL": protocol,
             "OTEL_BSP_SCHEDULE_DELAY": str(max(1, int(self._options.quiet_ms / 2))),
             "OTEL_PROPAGATORS": "tracecontext,baggage",
             "OTEL_TRACES_SAMPLER": "parentbased_always_on",
@@ -213,11 +218,12 @@ class SpanCollector(Collector):
     async def close(self) -> None:
         """Stop listening."""
         await self._receiver.close()
+        await self._grpc.close()
 
     def lapses(self) -> tuple[Lapse, ...]:
         """What could not be seen so far."""
         found = [Lapse(what, count, role, what not in {_STRANGE, _POOLED}) for (what, role), count in self._counts.items() if count]
-        found += [Lapse(what, count, role) for (what, role), count in self._receiver.refused.items()]
+        found += [Lapse(what, count, role) for (what, role), count in self._intake.refused.items()]
         for role, count in self._given_up.items():
             if role in self._heard:
                 what = f"no span of a request's own came from {role}; does it take up `traceparent`?"

@@ -109,7 +109,7 @@ def _of_json(span: Any) -> Incoming:
         _id(span.get("spanId")),
         _id(span.get("parentSpanId")),
         _kind(span.get("kind")),
-        code == _ERROR or code == "STATUS_CODE_ERROR",  # noqa: PLR1714 - it may be anything, a list too
+        _int(code) == _ERROR or code == "STATUS_CODE_ERROR",
         _int(span.get("flags")) & _REMOTE == _REMOTE,
         _int(span.get("startTimeUnixNano")),
         span,
@@ -136,7 +136,21 @@ def _kind(value: Any) -> int:
 def _int(value: Any) -> int:
     if isinstance(value, str) and _INTEGER.fullmatch(value):
         return int(value)
+    value = _whole(value)
     return value if isinstance(value, int) else 0
+
+
+def _whole(value: Any) -> Any:
+    """A whole number as one, since JSON does not tell 200 from 200.0, nor do senders that know one kind of number."""
+    return int(value) if isinstance(value, float) and value.is_integer() else value
+
+
+def _double(value: float | str) -> Any:
+    """A number, or one of its names in JSON: `NaN`, `Infinity`, `-Infinity`; text that is none is 0."""
+    try:
+        return _whole(float(value))
+    except (ValueError, OverflowError):
+        return 0
 
 
 def name_of(incoming: Incoming) -> str:
@@ -161,9 +175,10 @@ def attributes_of(incoming: Incoming) -> dict[str, Any]:
         if sort == "string_value":
             found[key] = value.string_value[:SPAN_STATEMENT_CHARS_MAX]
         elif sort == "array_value":
-            found[key] = [item.string_value[:SPAN_NAME_CHARS_MAX] for item in value.array_value.values[:32]]
+            texts = (item.string_value for item in value.array_value.values[:32] if item.WhichOneof("value") == "string_value")
+            found[key] = [text[:SPAN_NAME_CHARS_MAX] for text in texts]
         elif sort in {"int_value", "bool_value", "double_value"}:
-            found[key] = getattr(value, sort)
+            found[key] = _whole(getattr(value, sort))
     return found
 
 
@@ -180,6 +195,8 @@ def _attributes_of_json(span: dict[str, Any]) -> dict[str, Any]:
             found[key] = text[:SPAN_STATEMENT_CHARS_MAX]
         elif "intValue" in value:
             found[key] = _int(value["intValue"])
+        elif isinstance(number := value.get("doubleValue"), int | float | str):
+            found[key] = _double(number)
         elif isinstance(truth := value.get("boolValue"), bool):
             found[key] = truth
         elif isinstance(array := value.get("arrayValue"), dict) and isinstance(items := array.get("values"), list):

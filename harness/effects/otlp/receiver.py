@@ -1,44 +1,43 @@
-"""The HTTP side of OTLP: exports are received, bounded, decoded and handed on; whatever is sent gets an answer as the protocol says.
+"""The HTTP side of OTLP: exports are received and handed on; whatever is sent gets an answer as the protocol says.
 
 `POST /v1/traces` and `POST /ROLE/v1/traces`, protobuf or JSON, plain or compressed; metrics and logs are taken and dropped, so
-that builds which send them do not complain. What spans mean is not known here. gRPC is not spoken.
+that builds which send them do not complain. What spans mean is not known here.
 """
 
 import asyncio
 import logging
-from collections import Counter
-from collections.abc import Callable, Collection, Iterator
-from itertools import islice
+from collections.abc import Collection
 from typing import Final
 
 import orjson
 from aiohttp import web
+from aiohttp.http import HttpProcessingError
 from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceResponse
 
 from harness.core import limits
-from harness.core.coding import undo
 from harness.core.errors import SetupError
 from harness.core.labels import Role
-from harness.effects.otlp.decode import Incoming, UnreadableError, from_json, from_protobuf
-
-Take = Callable[[Role | None, list[Incoming]], int]
-"""What to do with some spans of a role (None where the path names none); returns how many of them were not taken."""
+from harness.effects.otlp.intake import (
+    BAD,
+    ELSEWHERE,
+    INVALID_ARGUMENT,
+    NOBODY,
+    REJECTED,
+    UNIMPLEMENTED,
+    Intake,
+    Refused,
+    broken_off,
+    check_size,
+    too_slow,
+)
 
 _PROTOBUF: Final = "application/x-protobuf"
 _JSON: Final = "application/json"
 _FORMATS: Final = {_PROTOBUF: _PROTOBUF, "application/protobuf": _PROTOBUF, _JSON: _JSON}
-_SLICE_SPANS: Final = 256
+_BROKEN: Final = (OSError, ValueError, web.RequestPayloadError, HttpProcessingError)
+"""What reading a body may raise."""
 _SHUTDOWN_SECONDS: Final = 1.0
 _WILDCARDS: Final = {"0.0.0.0": "127.0.0.1", "::": "::1"}
-_INVALID_ARGUMENT: Final = 3
-_UNAVAILABLE: Final = 14
-_RESOURCE_EXHAUSTED: Final = 8
-
-BAD: Final = "exports that are not OTLP were refused"
-LARGE: Final = "exports beyond the bound were refused"
-BUSY: Final = "exports were put off, too many came at once"
-SLOW: Final = "exports were given up, they came too slowly"
-NOBODY: Final = "exports of no target of this run were refused"
 
 # aiohttp reports broken HTTP with a traceback; here it is a lapse like any other, or nothing.
 _LOGGER: Final = logging.getLogger("shadowdiff.otlp")
@@ -46,27 +45,16 @@ _LOGGER.addHandler(logging.NullHandler())
 _LOGGER.propagate = False
 
 
-class _Refused(Exception):  # noqa: N818 - an answer, not an error of ours
-    def __init__(self, status: int, code: int, why: str, lapse: str) -> None:
-        super().__init__(why)
-        self.status = status
-        self.code = code
-        self.lapse = lapse
-
-
 class Receiver:
     """An OTLP/HTTP server. `host` without brackets; port 0 takes a free one."""
 
-    def __init__(self, host: str, port: int, take: Take) -> None:
+    def __init__(self, host: str, port: int, intake: Intake) -> None:
         # One address only: with both families each would get a free port of its own.
         self._host = "0.0.0.0" if host == "*" else host
         self._port = port
-        self._take = take
+        self._intake = intake
         self._roles: frozenset[Role] = frozenset()
         self._runner: web.AppRunner | None = None
-        self._bytes_in_flight = 0
-        self.refused: Counter[tuple[str, Role | None]] = Counter()
-        """Exports that were not taken, by reason and role."""
 
     async def open(self, roles: Collection[Role]) -> None:
         """Listen. Raises SetupError where the address cannot be taken."""
@@ -76,6 +64,7 @@ class Receiver:
             application.router.add_post(f"{prefix}/v1/traces", self._traces)
             application.router.add_post(f"{prefix}/v1/metrics", self._dropped)
             application.router.add_post(f"{prefix}/v1/logs", self._dropped)
+        application.router.add_post("/{path:.*}", self._astray)
         runner = web.AppRunner(
             application,
             access_log=None,
@@ -116,25 +105,33 @@ class Receiver:
         try:
             role = self._role(request)
             if form is None:
-                raise _Refused(415, _INVALID_ARGUMENT, f"send {_PROTOBUF} or {_JSON}, not {request.content_type}", BAD)
-            body = await self._body(request)
-            try:
-                spans = from_json(body) if form == _JSON else from_protobuf(body)
-            except UnreadableError as error:
-                raise _Refused(400, _INVALID_ARGUMENT, str(error), BAD) from error
-            rejected = await self._handed_on(role, spans)
-        except _Refused as refused:
-            self.refused[refused.lapse, role] += 1
+                raise Refused(415, INVALID_ARGUMENT, f"send {_PROTOBUF} or {_JSON}, not {request.content_type}", BAD)
+            rejected = await self._handed_on(request, role, json=form == _JSON)
+        except Refused as refused:
+            self._intake.refused[refused.lapse, role] += 1
             return _refusal(refused, form or _PROTOBUF)
         return _accepted(rejected, form)
 
-    async def _handed_on(self, role: Role | None, spans: Iterator[Incoming]) -> int:
-        """In slices, so that a large export does not hold up what else runs on the event loop."""
-        rejected = 0
-        while piece := list(islice(spans, _SLICE_SPANS)):
-            rejected += self._take(role, piece)
-            await asyncio.sleep(0)
-        return rejected
+    async def _handed_on(self, request: web.Request, role: Role | None, *, json: bool) -> int:
+        check_size(request.content_length or 0)
+        with self._intake.parcel() as parcel:
+            try:
+                async with asyncio.timeout(limits.SPAN_EXPORT_SECONDS_MAX):
+                    async for part in request.content.iter_any():
+                        parcel.add(part)
+            except TimeoutError as error:
+                raise too_slow() from error
+            except _BROKEN as error:
+                raise broken_off() from error
+            codings = ",".join(request.headers.getall("Content-Encoding", [])).split(",")
+            return await parcel.hand_on(role, codings, json=json)
+
+    async def _astray(self, request: web.Request) -> web.Response:
+        """An endpoint that was put together wrongly: said, for otherwise its sender would pass for one that sends nothing."""
+        name = request.match_info["path"].partition("/")[0]
+        self._intake.refused[ELSEWHERE, Role(name) if name in self._roles else None] += 1
+        form = _FORMATS.get(request.content_type, _PROTOBUF)
+        return _refusal(Refused(404, UNIMPLEMENTED, "send to /v1/traces, or to that below the role", ELSEWHERE), form)
 
     async def _dropped(self, request: web.Request) -> web.Response:
         form = _FORMATS.get(request.content_type, _PROTOBUF)
@@ -142,7 +139,7 @@ class Receiver:
             async with asyncio.timeout(limits.SPAN_EXPORT_SECONDS_MAX):
                 async for _ in request.content.iter_any():
                     pass
-        except (TimeoutError, OSError, web.HTTPException, ValueError):
+        except _BROKEN:  # a TimeoutError too
             return web.Response(status=400)
         return _accepted(0, form)
 
@@ -151,64 +148,23 @@ class Receiver:
         if name is None:
             return None
         if name not in self._roles:
-            raise _Refused(404, _INVALID_ARGUMENT, f"this run has no target {name[:32]!r}", NOBODY)
+            raise Refused(404, INVALID_ARGUMENT, f"this run has no target {name[:32]!r}", NOBODY)
         return Role(name)
-
-    async def _body(self, request: web.Request) -> bytes:
-        """The body without its content coding. What is read counts against the bound on all exports until it is decoded."""
-        parts: list[bytes] = []
-        size = 0
-        if (request.content_length or 0) > limits.SPAN_EXPORT_BYTES_MAX:
-            raise _too_large()
-        try:
-            async with asyncio.timeout(limits.SPAN_EXPORT_SECONDS_MAX):
-                async for part in request.content.iter_any():
-                    parts.append(part)
-                    size += len(part)
-                    self._bytes_in_flight += len(part)
-                    if size > limits.SPAN_EXPORT_BYTES_MAX:
-                        raise _too_large()
-                    if self._bytes_in_flight > limits.SPAN_EXPORTS_BYTES_MAX:
-                        raise _Refused(503, _UNAVAILABLE, "too many exports at once", BUSY)
-        except TimeoutError as error:
-            raise _Refused(408, _UNAVAILABLE, "the export took too long", SLOW) from error
-        finally:
-            self._bytes_in_flight -= size
-        return _plain(b"".join(parts), request.headers.getall("Content-Encoding", []))
-
-
-def _too_large() -> _Refused:
-    return _Refused(413, _RESOURCE_EXHAUSTED, f"more than {limits.SPAN_EXPORT_BYTES_MAX} bytes", LARGE)
-
-
-def _plain(body: bytes, encodings: list[str]) -> bytes:
-    codings = [name for value in encodings for name in (part.strip().lower() for part in value.split(",")) if name not in {"", "identity"}]
-    if not codings:
-        return body
-    if len(codings) > 1 or codings[0] not in {"gzip", "x-gzip", "deflate"}:
-        raise _Refused(415, _INVALID_ARGUMENT, "send gzip, deflate or no content coding", BAD)
-    decoded = undo(body, codings, bytes_max=limits.SPAN_EXPORT_BYTES_MAX)
-    if decoded is not None and len(decoded.data) >= limits.SPAN_EXPORT_BYTES_MAX:
-        raise _too_large()
-    if decoded is None or not decoded.complete:
-        raise _Refused(400, _INVALID_ARGUMENT, f"not {codings[0]}", BAD)
-    return decoded.data
 
 
 def _accepted(rejected: int, form: str) -> web.Response:
     """200; partial success where spans were not taken (OTLP 1.9, "Partial Success")."""
-    why = "broken ids, or more spans than can be held"
     if form == _JSON:
-        partial = {"partialSuccess": {"rejectedSpans": str(rejected), "errorMessage": why}} if rejected else {}
+        partial = {"partialSuccess": {"rejectedSpans": str(rejected), "errorMessage": REJECTED}} if rejected else {}
         return web.Response(body=orjson.dumps(partial), content_type=_JSON)
     response = ExportTraceServiceResponse()
     if rejected:
         response.partial_success.rejected_spans = rejected
-        response.partial_success.error_message = why
+        response.partial_success.error_message = REJECTED
     return web.Response(body=response.SerializeToString(), content_type=_PROTOBUF)
 
 
-def _refusal(refused: _Refused, form: str) -> web.Response:
+def _refusal(refused: Refused, form: str) -> web.Response:
     """The status with a `google.rpc.Status` (1: code, 2: message), as OTLP/HTTP has it for failures."""
     message = str(refused)[:100]
     if form == _JSON:

@@ -14,6 +14,7 @@ from harness.core.redact import Redactor
 from harness.core.trace import span_of
 from harness.effects.api import OpenTrial, Workplace
 from harness.effects.otlp.decode import Incoming, from_protobuf
+from harness.effects.otlp.intake import Intake
 from harness.effects.otlp.spans import CLIENT, SERVER
 
 TRACE = "4bf92f3577b34da6a3ce929d0e0e4736"
@@ -128,3 +129,18 @@ def json_export(spans: Sequence[Made]) -> dict[str, Any]:
 def incoming(*spans: Made) -> list[Incoming]:
     """Spans as a collector gets them."""
     return list(from_protobuf(export(spans)))
+
+
+class Taken:
+    """What receivers handed on."""
+
+    def __init__(self, rejects: int = 0) -> None:
+        self.spans: list[tuple[Role | None, bytes]] = []
+        self.slices: list[int] = []
+        self._rejects = rejects
+        self.intake = Intake(self)
+
+    def __call__(self, role: Role | None, spans: list[Incoming]) -> int:
+        self.spans += [(role, span.span) for span in spans]
+        self.slices.append(len(spans))
+        return self._rejects

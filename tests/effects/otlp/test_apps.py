@@ -25,6 +25,16 @@ from tests.effects.otlp.spanning import SystemClock, trial, workplace
 ROOT = Path(__file__).resolve().parents[3]
 INSTRUMENT = ROOT / ".cache" / "instrumented" / "bin" / "opentelemetry-instrument"
 APPS = Path(__file__).parent / "apps"
+GRPC = pytest.param(
+    "flask_shop.py",
+    {"OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"},
+    "grpc",
+    id="flask-grpc",
+    marks=pytest.mark.skipif(
+        not list(INSTRUMENT.parents[1].glob("lib/*/site-packages/opentelemetry/exporter/otlp/proto/grpc")),
+        reason="the gRPC exporter is not in .cache/instrumented; tests/prepare.sh installs it",
+    ),
+)
 CLOCK = SystemClock()
 LONG_NS = 90_000_000_000
 
@@ -110,11 +120,11 @@ async def collector(tmp_path: Path, **options: object) -> AsyncIterator[SpanColl
 CHARGE = "CLIENT http POST 127.0.0.1/charges/{int}"
 
 
-def run_calls(app: str, env: dict[str, str], tmp_path: Path) -> list[Observed]:
+def run_calls(app: str, env: dict[str, str], tmp_path: Path, protocol: str = "http/protobuf") -> list[Observed]:
     """One order at stable and at a candidate that charges twice."""
 
     async def go() -> list[Observed]:
-        async with aiohttp.ClientSession() as session, payments() as url, collector(tmp_path) as spans:
+        async with aiohttp.ClientSession() as session, payments() as url, collector(tmp_path, protocol=protocol) as spans:
             mine = {**env, "PAYMENTS": url}
             async with (
                 build(app, {**mine, **spans.env(Role.STABLE)}, session) as stable,
@@ -138,18 +148,22 @@ def run_calls(app: str, env: dict[str, str], tmp_path: Path) -> list[Observed]:
     return asyncio.run(go())
 
 
+HTTP = "http/protobuf"
+BOTH_NAMES = {"OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}
+
+
 @pytest.mark.parametrize(
-    ("app", "env"),
+    ("app", "env", "protocol"),
     [
-        ("flask_shop.py", {}),
-        ("aiohttp_shop.py", {}),
-        ("aiohttp_shop.py", {"OTEL_SEMCONV_STABILITY_OPT_IN": "http"}),
-        ("fastapi_shop.py", {"OTEL_SEMCONV_STABILITY_OPT_IN": "http/dup", "OTEL_EXPORTER_OTLP_COMPRESSION": "gzip"}),
+        pytest.param("flask_shop.py", {}, HTTP, id="flask"),
+        pytest.param("aiohttp_shop.py", {}, HTTP, id="aiohttp"),
+        pytest.param("aiohttp_shop.py", {"OTEL_SEMCONV_STABILITY_OPT_IN": "http"}, HTTP, id="aiohttp-new-names"),
+        pytest.param("fastapi_shop.py", BOTH_NAMES, HTTP, id="fastapi-both-names-gzip"),
+        GRPC,
     ],
-    ids=["flask", "aiohttp", "aiohttp-new-names", "fastapi-both-names-gzip"],
 )
-def test_a_second_charge_is_seen_whatever_the_framework(app: str, env: dict[str, str], tmp_path: Path) -> None:
-    observed = run_calls(app, env, tmp_path)
+def test_a_second_charge_is_seen_whatever_the_framework(app: str, env: dict[str, str], protocol: str, tmp_path: Path) -> None:
+    observed = run_calls(app, env, tmp_path, protocol)
     charges = {role: [doc for operation, doc in documents(observed, role) if operation == CHARGE] for role in Role}
     assert {role: len(found) for role, found in charges.items()} == {Role.STABLE: 1, Role.SECONDARY: 0, Role.CANDIDATE: 2}
     wanted = {

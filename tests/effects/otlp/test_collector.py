@@ -6,6 +6,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 from random import Random
 from typing import Any
+from urllib.parse import urlsplit
 
 import aiohttp
 import orjson
@@ -516,6 +517,33 @@ def test_live_arms_are_given_out_one_by_one_also_below_a_clients_own_span() -> N
             given = await spans.drain()
             assert operations(given) == [("candidate", CHARGE)]
             assert not given[0].effect.late
+        finally:
+            await spans.close()
+
+    run(use)
+
+
+@pytest.mark.parametrize("protocol", ["http/protobuf", "grpc"])
+def test_both_protocols_are_listened_for_and_builds_are_told_one(protocol: str) -> None:
+    async def use() -> None:
+        spans = made(protocol=protocol)
+        await spans.open(ROLES)
+        try:
+            names, env = spans.names(Role.CANDIDATE), spans.env(Role.CANDIDATE)
+            told = {name.rpartition("_")[2]: text for name, text in env.items() if name.startswith("OTEL_EXPORTER_OTLP_T")}
+            if protocol == "grpc":
+                assert told == {"ENDPOINT": names["otlp_grpc"], "PROTOCOL": "grpc"}
+                assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == names["otlp_grpc"]
+            else:
+                assert told == {"ENDPOINT": f"{names['otlp']}/v1/traces", "PROTOCOL": "http/protobuf"}
+                assert env["OTEL_EXPORTER_OTLP_ENDPOINT"] == names["otlp"]
+            assert env["OTEL_EXPORTER_OTLP_PROTOCOL"] == protocol
+            urls = {spans.names(role)[name] for role in ROLES for name in ("otlp", "otlp_grpc")}
+            ports = {urlsplit(url).port for url in urls}
+            assert (len(urls), len(ports)) == (6, 4), "one port for HTTP, one for gRPC of each role"
+            for port in ports:
+                _, writer = await asyncio.open_connection("127.0.0.1", port)
+                writer.close()
         finally:
             await spans.close()
 

@@ -6,10 +6,13 @@ import orjson
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from opentelemetry.proto.collector.trace.v1.trace_service_pb2 import ExportTraceServiceRequest
+from opentelemetry.proto.common.v1.common_pb2 import AnyValue, ArrayValue, KeyValueList
 
 from harness.core.labels import Role
 from harness.core.limits import SPAN_NAME_CHARS_MAX, SPAN_STATEMENT_CHARS_MAX
 from harness.effects.otlp.decode import Incoming, UnreadableError, attributes_of, from_json, from_protobuf, name_of
+from harness.effects.otlp.spans import doing_of
 from tests.effects.otlp.spanning import Made, call, export, json_export, server, span_id
 
 READ = ["db.statement", "http.method", "url.full", "http.status_code", "messaging.destination.temporary", "aws.dynamodb.table_names"]
@@ -98,3 +101,47 @@ def test_long_texts_are_cut() -> None:
         (found,) = spans
         assert name_of(found) == "n" * SPAN_NAME_CHARS_MAX
         assert attributes_of(found) == {"db.statement": "x" * SPAN_STATEMENT_CHARS_MAX}
+
+
+def test_every_sort_of_value_is_the_same_in_both_forms() -> None:
+    """Builds may report in different forms. Senders that know one kind of number send a status as 200.0."""
+    key = "http.status_code"
+    inner = [AnyValue(string_value="a"), AnyValue(int_value=3), AnyValue(array_value=ArrayValue())]
+    cases: list[tuple[AnyValue, dict[str, Any], dict[str, Any]]] = [
+        (AnyValue(string_value="\u00fc\U0001f600\0"), {"stringValue": "\u00fc\U0001f600\0"}, {key: "\u00fc\U0001f600\0"}),
+        (AnyValue(bool_value=True), {"boolValue": True}, {key: True}),
+        (AnyValue(int_value=-5), {"intValue": "-5"}, {key: -5}),
+        (AnyValue(int_value=200), {"intValue": 200.0}, {key: 200}),
+        (AnyValue(double_value=200.0), {"doubleValue": 200.0}, {key: 200}),
+        (AnyValue(double_value=200.0), {"doubleValue": 200}, {key: 200}),
+        (AnyValue(double_value=1.5), {"doubleValue": 1.5}, {key: 1.5}),
+        (AnyValue(double_value=float("inf")), {"doubleValue": "Infinity"}, {key: float("inf")}),
+        (
+            AnyValue(array_value=ArrayValue(values=inner)),
+            {"arrayValue": {"values": [{"stringValue": "a"}, {"intValue": "3"}, {"arrayValue": {}}]}},
+            {key: ["a"]},
+        ),
+        (AnyValue(kvlist_value=KeyValueList()), {"kvlistValue": {}}, {}),
+        (AnyValue(bytes_value=b"x"), {"bytesValue": "eA=="}, {}),
+        (AnyValue(), {}, {}),
+    ]
+    for value, text, wanted in cases:
+        request = ExportTraceServiceRequest()
+        request.resource_spans.add().scope_spans.add().spans.add().attributes.add(key=key).value.CopyFrom(value)
+        span = {"attributes": [{"key": key, "value": text}]}
+        (one,) = from_protobuf(request.SerializeToString())
+        (other,) = from_json(orjson.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}))
+        assert attributes_of(one) == attributes_of(other) == wanted, text
+        assert doing_of(3, "n", attributes_of(one), error=False) == doing_of(3, "n", attributes_of(other), error=False)
+
+
+def test_numbers_in_json_may_have_a_point() -> None:
+    span = {
+        "kind": 3.0,
+        "startTimeUnixNano": 1.7e18,
+        "status": {"code": "2"},
+        "attributes": [{"key": "url.full", "value": {"doubleValue": "no"}}],
+    }
+    (found,) = from_json(orjson.dumps({"resourceSpans": [{"scopeSpans": [{"spans": [span]}]}]}))
+    assert (found.kind, found.started_ns, found.error) == (3, 1_700_000_000_000_000_000, True)
+    assert attributes_of(found) == {"url.full": 0}

@@ -3,7 +3,8 @@
 import pytest
 
 from harness.core.errors import UsageError
-from harness.effects.otlp.options import Options, listen_address, read_options
+from harness.core.labels import Role
+from harness.effects.otlp.options import Options, grpc_address, listen_address, read_options
 
 
 def test_defaults() -> None:
@@ -38,3 +39,26 @@ def test_all_mistakes_at_once() -> None:
     ]
     with pytest.raises(UsageError, match="no kind is named"):
         read_options({"kinds": []})
+
+
+def test_grpc() -> None:
+    options = read_options({"protocol": "grpc", "grpc_listen": {"stable": "[::1]:4317", "candidate": "0.0.0.0:0"}})
+    assert options.protocol == "grpc"
+    assert grpc_address(options, Role.STABLE) == ("::1", 4317)
+    assert grpc_address(options, Role.CANDIDATE) == ("0.0.0.0", 0)
+    assert grpc_address(options, Role.SECONDARY, "[fd00::1]") == ("fd00::1", 0)
+
+
+@pytest.mark.parametrize(
+    ("given", "problem"),
+    [
+        ({"protocol": "http/json"}, "effects.otlp.protocol|Invalid enum value"),
+        ({"grpc_listen": {"stable": "4317"}}, "stable: '4317' is not HOST:PORT"),
+        ({"grpc_listen": {"nobody": "127.0.0.1:4317"}}, "nobody"),
+        ({"grpc_listen": {"stable": "127.0.0.1:4317", "candidate": "127.0.0.1:4317"}}, "each role needs an address of its own"),
+        ({"listen": "127.0.0.1:4317", "grpc_listen": {"candidate": "127.0.0.1:4317"}}, "another than listen"),
+    ],
+)
+def test_mistakes_in_grpc(given: dict[str, object], problem: str) -> None:
+    with pytest.raises(UsageError, match=problem):
+        read_options(given)
