@@ -67,7 +67,16 @@ def changes_of(value: Any) -> dict[str, Decimal] | None:
         return None
     row, changed = value[ROW], value[CHANGED]
     numbers = {column: (_number(row.get(column)), _number(old)) for column, old in changed.items()}
-    return {column: new - old for column, (new, old) in numbers.items() if new is not None and old is not None}
+    changes = {column: new - old for column, (new, old) in numbers.items() if new is not None and old is not None}
+    return {column: _without_error(by, row[column], changed[column]) for column, by in changes.items()}
+
+
+def _without_error(change: Decimal, new: Any, old: Any) -> Decimal:
+    """The difference of binary fractions without the digits that only say that they are some: 90.01 - 80.02000000000001 is 9.99."""
+    if not isinstance(new, float) and not isinstance(old, float):
+        return change
+    largest = max(abs(Decimal(repr(new) if isinstance(new, float) else new)), abs(Decimal(repr(old) if isinstance(old, float) else old)))
+    return round(change, 14 - largest.adjusted()).normalize()
 
 
 def without_row(value: dict[str, Any]) -> dict[str, Any]:

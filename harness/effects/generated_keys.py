@@ -10,7 +10,8 @@ put into orders. From then on the name stands where a target's number did:
 - where a name only may speak of it (`order`, a plain `id`, `shipping_order_id`, a name that goes for two tables), as long as the
   targets' numbers at that place are not the same: one that is no key would differ by being named.
 
-A number that all targets gave to the same row stays: it says the same at each. So does one that was never seen made.
+A number that all targets gave to the same row stays: it says the same at each. So does one that was never seen made, and where
+one target writes texts in the place of another's numbers: a name would hide that.
 Pure but for its memory.
 """
 
@@ -107,18 +108,18 @@ class GeneratedKeys:
         if not self._names:
             return dict(effects)
         read = {role: [self._read(effect) for effect in arm] for role, arm in effects.items()}
-        same = _same_everywhere(read)
+        stay = _as_they_are(read)
         return {
-            role: tuple(self._told(role, effect, reading, same) for effect, reading in zip(arm, read[role], strict=True))
+            role: tuple(self._told(role, effect, reading, stay) for effect, reading in zip(arm, read[role], strict=True))
             for role, arm in effects.items()
         }
 
-    def _told(self, role: Role, effect: Effect, reading: _Reading | None, same: set[Any]) -> Effect:
+    def _told(self, role: Role, effect: Effect, reading: _Reading | None, stay: set[Any]) -> Effect:
         if reading is None:
             return effect
         changed = False
         for spot in reading.spots:
-            name = self._name(role, spot) if spot.sure or spot.place not in same else None
+            name = None if (spot.place, spot.sure) in stay else self._name(role, spot)
             if name is not None:
                 spot.holder[spot.at] = name
                 changed = True
@@ -144,7 +145,8 @@ class GeneratedKeys:
         }
         for table, arms in made.items():
             cells = {role: [self._cells(role, row, pending) for row in rows] for role, rows in arms.items()}
-            for number, slot in enumerate(slots_of(cells), 1):
+            # A row that one target replaces by one with the same key is the row that all have: what more targets made comes last.
+            for number, slot in sorted(enumerate(slots_of(cells), 1), key=lambda found: len(found[1])):
                 self._settle(table, arms, slot, key_name(table[1], self._trial, number))
             pending = {one for one in pending if one[1][:2] != table}
 
@@ -280,15 +282,20 @@ class GeneratedKeys:
         return best[2], best[0][0] is False and (len(ranked) == 1 or ranked[1][0] != best[0])
 
 
-def _same_everywhere(read: Mapping[Role, list[_Reading | None]]) -> set[Any]:
-    """Places at which all targets that have values there have the same ones."""
+def _as_they_are(read: Mapping[Role, list[_Reading | None]]) -> set[Any]:
+    """Places, and whether they are sure, that get no names: all targets that have values there have the same ones, where it is not
+    sure that they are keys; or some have texts there and others numbers."""
     values: dict[Any, dict[Role, set[str]]] = {}
+    types: dict[Any, dict[Role, set[type]]] = {}
     for role, readings in read.items():
         for reading in readings:
             for spot in reading.spots if reading is not None else ():
+                place = (spot.place, spot.sure)
+                types.setdefault(place, {}).setdefault(role, set()).add(type(spot.holder[spot.at]))
                 if not spot.sure:
-                    values.setdefault(spot.place, {}).setdefault(role, set()).add(spot.text)
-    return {place for place, arms in values.items() if len({frozenset(texts) for texts in arms.values()}) == 1}
+                    values.setdefault(place, {}).setdefault(role, set()).add(spot.text)
+    same = {place for place, arms in values.items() if len({frozenset(texts) for texts in arms.values()}) == 1}
+    return same | {place for place, arms in types.items() if len({frozenset(found) for found in arms.values()}) > 1}
 
 
 def _leaves(document: dict[str, Any]) -> Iterator[tuple[Any, str | int, Path, Any]]:

@@ -7,12 +7,10 @@ turn. No target is favoured: whoever plays which part, the same rows are found t
 from collections import defaultdict, deque
 from collections.abc import Collection, Mapping, Sequence
 from itertools import combinations
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
+from harness.core import limits
 from harness.core.labels import Role
-
-ROWS_COMPARED_MAX: Final = 64
-"""Rows of one target, not quite like any other's, that are paired by likeness; more are paired by their order."""
 
 
 class Cell(NamedTuple):
@@ -32,7 +30,7 @@ Slot = dict[Role, int]
 def slots_of(rows: Mapping[Role, Sequence[Cells]]) -> list[Slot]:
     """The rows by what they are, in the order in which they were first made. Every row of every target is in exactly one."""
     slots, rest = _equal(rows)
-    if max((len(left) for left in rest.values()), default=0) > ROWS_COMPARED_MAX:
+    if max((len(left) for left in rest.values()), default=0) > limits.MADE_ROWS_COMPARED_MAX:
         slots += _by_turn(rest)
     else:
         slots += _by_likeness(rows, rest)

@@ -32,6 +32,25 @@ def test_a_number_changed_by_the_same_amount_is_changed_alike_wherever_it_stood(
     assert found([one], [other]) == []
 
 
+@pytest.mark.parametrize("by", [0.1, 9.99, -19.95, 1 / 3])
+@pytest.mark.parametrize("old", [(12.5, 7.3), (1e6 + 0.01, 3.7), (0.3, -0.2)])
+def test_a_sum_of_binary_fractions_is_changed_alike_but_for_their_error(old: tuple[float, float], by: float) -> None:
+    one, other = (update(start + by, start) for start in old)
+    assert found([one], [other]) == []
+    assert found([one], [update(old[1] + by + 0.001, old[1])]) == [(f"{PLACE}.row.quantity", Kind.VALUE)]
+
+
+@pytest.mark.parametrize("mixed", [("5", "4"), ("5", 4), (5, "4"), ("7", "6")])
+def test_a_number_that_became_a_text_is_a_difference_also_where_the_amount_is_the_same(mixed: tuple[object, object]) -> None:
+    kinds = [kind for _, kind in found([update(5, 4)], [update(*mixed)])]
+    assert kinds == ([] if mixed[0] == 5 else [Kind.TYPE])
+
+
+def test_a_number_that_is_written_otherwise_is_a_difference() -> None:
+    assert found([update("12.50", "12.25")], [update("12.5", "12.25")]) == [(f"{PLACE}.row.quantity", Kind.FORMAT)]
+    assert found([update(5, 4)], [update(5.0, 4)]) == [(f"{PLACE}.row.quantity", Kind.TYPE)]
+
+
 def test_another_amount_is_a_difference_of_the_new_value_alone() -> None:
     assert found([update(999, 1000)], [update(998, 1000)]) == [(f"{PLACE}.row.quantity", Kind.VALUE)]
 

@@ -60,6 +60,14 @@ def test_a_number_counts_by_what_it_was_changed_by(new: object, old: object, by:
     assert by_change(document) == {"more": 1, "row": {"n": f"by {by}", "sku": "a"}}
 
 
+def test_binary_fractions_count_by_the_amount_that_was_meant() -> None:
+    """As of 100.0 twice less 9.99, where the second is 80.02000000000001."""
+    first, second = 100.0 - 9.99, 100.0 - 9.99 - 9.99
+    changes = [changes_of({"row": {"n": new}, "changed": {"n": old}}) for new, old in ((first, 100.0), (second, first))]
+    assert changes == [{"n": Decimal("-9.99")}] * 2
+    assert changes_of({"row": {"n": 0.1}, "changed": {"n": 0.2}}) != changes_of({"row": {"n": 0.1}, "changed": {"n": 0.2001}})
+
+
 @pytest.mark.parametrize(("new", "old"), [("paid", "new"), (1, True), (None, 3), (3, None), ([1], [2]), ("1e5", "1"), ("9" * 61, "1")])
 def test_what_is_no_number_counts_by_its_new_value(new: object, old: object) -> None:
     assert by_change({"row": {"n": new}, "changed": {"n": old}}) == {"row": {"n": new}}

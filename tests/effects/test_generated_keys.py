@@ -139,6 +139,15 @@ def test_a_number_that_is_perhaps_no_key_stays_where_all_have_the_same(document:
     assert stable == secondary == candidate == [orjson.loads(call(document).document)]
 
 
+def test_a_text_in_the_place_of_a_number_is_not_hidden_by_a_name() -> None:
+    keys = apart()
+    told_apart = told(keys, [call({"order_id": 3})], [call({"order_id": 3})], [call({"order_id": "4"})])
+    assert [arm[0]["body"] for arm in told_apart] == [{"order_id": 3}, {"order_id": 3}, {"order_id": "4"}]
+    stable, _, candidate = told(keys, *([call({"order_id": str(number)}), call({"order": {"id": number}})] for number in (3, 3, 4)))
+    assert stable == candidate
+    assert [one["body"] for one in stable] == [{"order_id": "orders#3.1"}, {"order": {"id": "orders#3.1"}}]
+
+
 def test_a_reference_to_the_wrong_row_is_seen_also_where_its_number_is_the_right_one() -> None:
     keys = apart()
     right = told(keys, [item(1, 3)], [item(1, 3)], [item(1, 4)])
@@ -155,6 +164,19 @@ def test_a_key_from_before_the_run_stays() -> None:
     stable, _, candidate = told(apart(), [update(77), item(1, 77)], [update(77), item(1, 77)], [update(77), item(1, 77)])
     assert stable == candidate
     assert (stable[0]["row"]["id"], stable[1]["row"]["order_id"]) == (77, 77)
+
+
+@pytest.mark.parametrize("numbers", [(3, 3), (9, 4)], ids=["in step", "apart"])
+@pytest.mark.parametrize("first", [True, False])
+def test_a_row_that_one_target_replaces_by_itself_stays_the_one_that_all_have(numbers: tuple[int, int], first: bool) -> None:
+    keys = GeneratedKeys()
+    mine, theirs = numbers
+    twice = [order(theirs, "desk"), order(theirs)] if first else [order(theirs), order(theirs, "desk")]
+    stable, _, candidate = told(keys, [order(mine)], [order(mine)], twice)
+    assert stable[0] in candidate
+    assert len({one["row"]["id"] for one in candidate}) == 1
+    stable, _, candidate = told(keys, [update(mine)], [update(mine)], [update(theirs)])
+    assert stable == candidate
 
 
 def test_references_within_one_request_go_by_the_row_and_not_by_its_turn() -> None:

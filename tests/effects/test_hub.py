@@ -516,3 +516,125 @@ def test_an_interrupted_pass_has_no_states_to_compare() -> None:
         assert collector.log[-1] == "detach"
 
     asyncio.run(main())
+
+
+def test_what_others_saw_is_told_though_one_fails_and_nobody_takes_it_for_all() -> None:
+    class Deaf(Scripted):
+        failing = True
+
+        async def drain(self) -> list[Observed]:
+            if self.failing:
+                raise ShadowdiffError("the database is gone")
+            return await super().drain()
+
+    async def main() -> None:
+        deaf, sound = Deaf("deaf"), Scripted()
+        one = hub(deaf, sound)
+        await one.open(ARMS)
+        sound.waiting = [Observed(role=Role.STABLE, effect=effect(), trace="t")]
+        assert await one.drained(60.0) == ([Observed(role=Role.STABLE, effect=effect(), trace="t")], 0, True)
+        deaf.failing = False
+        whole = await one.drained(60.0)
+        assert (whole.observed, whole.failed) == ([], False)
+        assert whole.told_ns > 0
+        deaf.failing = True
+        assert await one.drained(60.0) == ([], whole.told_ns, True)
+        assert [(lapse.what, lapse.count) for lapse in one.facts().watched[0].lapses][-1] == ("the database is gone", 2)
+
+    asyncio.run(main())
+
+
+def test_who_hangs_holds_up_nobody_and_what_it_saw_is_told_when_it_answers() -> None:
+    class Slow(Scripted):
+        def __init__(self) -> None:
+            super().__init__("slow")
+            self.free = asyncio.Event()
+
+        async def drain(self) -> list[Observed]:
+            await self.free.wait()
+            return await super().drain()
+
+    async def main() -> None:
+        slow, sound = Slow(), Scripted()
+        one = hub(slow, sound)
+        await one.open(ARMS)
+        slow.waiting = [Observed(role=Role.STABLE, effect=effect("late"), trace="t")]
+        for operation in ("a", "b"):
+            sound.waiting = [Observed(role=Role.STABLE, effect=effect(operation), trace="t")]
+            found = await one.drained(0.2 if operation == "a" else 60.0)
+            assert [seen.effect.operation for seen in found.observed] == [operation]
+            assert (found.told_ns, found.failed) == (0, False), "the one that hangs has told nothing"
+        asyncio.get_running_loop().call_later(0.05, slow.free.set)
+        found = await one.drained(60.0, stragglers=True)
+        assert [seen.effect.operation for seen in found.observed] == ["late"]
+        assert found.told_ns > 0
+        slow.free.clear()
+        await one.drained(0.01)
+        await one.close()
+        left = [task for task in asyncio.all_tasks() if task is not asyncio.current_task()]
+        await asyncio.wait(left, timeout=60.0)
+        assert all(task.cancelled() for task in left)
+
+    asyncio.run(main())
+
+
+def test_what_is_no_observation_costs_the_others_nothing() -> None:
+    class Strange(Scripted):
+        async def drain(self) -> list[Observed]:
+            return [3]  # type: ignore[list-item]  # what no collector should give
+
+    async def main() -> None:
+        sound = Scripted()
+        one = hub(Strange("strange"), sound)
+        await one.open(ARMS)
+        sound.waiting = [Observed(role=Role.STABLE, effect=effect())]
+        found = await one.drained(60.0)
+        assert (len(found.observed), found.told_ns, found.failed) == (1, 0, True)
+        assert one.facts().watched[0].lapses[-1].what == "`drain` gave out what is no observation"
+
+    asyncio.run(main())
+
+
+@pytest.mark.parametrize("what", ["open", "prepare", "attach"])
+def test_a_collector_that_fails_at_the_start_is_an_error_with_its_name(what: str) -> None:
+    async def fails(*_: object) -> None:
+        raise KeyError("no such slot")
+
+    async def main() -> None:
+        broken = Scripted("broken")
+        setattr(broken, what, fails)
+        one = hub(broken)
+        await one.open(ARMS)
+        await one.prepare()
+        await one.attach()
+
+    with pytest.raises(SetupError, match=f"`broken` failed: `{what}` raised KeyError"):
+        asyncio.run(main())
+
+
+@pytest.mark.parametrize("how", ["fails", "is cancelled"])
+def test_an_attach_that_does_not_come_to_its_end_lets_go_of_what_is_the_builds(how: str) -> None:
+    class Unready(Scripted):
+        def __init__(self) -> None:
+            super().__init__("unready")
+            self.asked = asyncio.Event()
+
+        async def attach(self) -> None:
+            if how == "fails":
+                raise SetupError("the database is gone", fix="start it")
+            self.asked.set()
+            await asyncio.sleep(3600)
+
+    async def main() -> None:
+        first, second = Scripted(), Unready()
+        one = hub(first, second)
+        await one.open(ARMS)
+        attaching = asyncio.create_task(one.attach())
+        if how == "is cancelled":
+            await second.asked.wait()
+            attaching.cancel()
+        with pytest.raises(SetupError if how == "fails" else asyncio.CancelledError):
+            await attaching
+        assert first.log[-1] == second.log[-1] == "detach"
+
+    asyncio.run(main())

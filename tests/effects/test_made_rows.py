@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from harness.core import limits
 from harness.core.labels import Role
-from harness.effects import made_rows
 from harness.effects.made_rows import Cell, Cells, Slot, slots_of
 
 S, A, C = Role.STABLE, Role.SECONDARY, Role.CANDIDATE
@@ -54,7 +54,7 @@ def test_rows_without_anything_in_common_are_taken_by_their_turn() -> None:
 
 
 def test_many_rows_that_are_unlike_are_taken_in_their_order(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(made_rows, "ROWS_COMPARED_MAX", 1)
+    monkeypatch.setattr(limits, "MADE_ROWS_COMPARED_MAX", 1)
     rows = {S: [row(a=1), LAMP, row(b=1)], C: [LAMP, row(b=2), row(a=2), row(c=1)]}
     assert slots_of(rows) == [{S: 1, C: 0}, {S: 0, C: 1}, {S: 2, C: 2}, {C: 3}]
 

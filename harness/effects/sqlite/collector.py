@@ -33,6 +33,8 @@ RETRY_SECONDS: Final = 0.002
 _VERBS: Final = {INSERTED: "INSERT", UPDATED: "UPDATE", DELETED: "DELETE"}
 T = TypeVar("T")
 _WHERE: Final = "effects.sqlite"
+_UNWATCHABLE: Final = "give the build a whole SQLite database; effects.sqlite.ignore_tables leaves tables out"
+_NO_FILE: Final = "there is no database file: the build wrote none, or elsewhere (is {sqlite} in its command or env?)"
 _BUSY: Final = "the database was locked until the wait for a trial's effects was over: what it wrote comes late"
 
 
@@ -78,6 +80,10 @@ class SqliteCollector(Collector):
         self._seen: list[Observed] = []
         self._room = Room()
         self._lapses: Counter[tuple[str, Role | None, bool]] = Counter()
+        self._blind = 0
+        """What may have been missed so far."""
+        self._blind_before: dict[str, int] = {}
+        """The same when a trial that is open began."""
         self._lock = asyncio.Lock()
         self._attached = False
 
@@ -101,7 +107,8 @@ class SqliteCollector(Collector):
             if database := self._databases.get(role):
                 database.detach()
             source = Path(self._options.source) if self._options.source else None
-            await _in_thread(partial(fresh_copy, source, self._path(role)))
+            given_up = threading.Event()
+            await _in_thread(partial(fresh_copy, source, self._path(role), given_up.is_set), given_up)
 
     async def attach(self) -> None:
         """Put the triggers in; a build that has no file yet is watched from when it has one. Raises SetupError."""
@@ -124,17 +131,20 @@ class SqliteCollector(Collector):
                     raise SetupError(f"the database of {role} stays locked", where=str(path), fix=fix) from error
                 await asyncio.sleep(RETRY_SECONDS)
             except sqlite3.Error as error:
-                raise SetupError(f"the database of {role} cannot be watched: {error}", where=str(path), fix="see {sqlite}") from error
+                raise SetupError(f"the database of {role} cannot be watched: {error}", where=str(path), fix=_UNWATCHABLE) from error
             else:
                 return
 
+    def begin(self, trial: OpenTrial) -> None:
+        """See Collector."""
+        self._blind_before[trial.trace] = self._blind
+
     async def settle(self, trial: OpenTrial, deadline_ns: int) -> bool:
-        """What a build committed before it answered is in its log: only a lock can be in the way."""
-        del trial
+        """What a build committed before it answered is in its log: only a lock can be in the way. What was lost does not come."""
         while True:
             async with self._lock:
                 if await self._read():
-                    return True
+                    return self._blind == self._blind_before.get(trial.trace, self._blind)
             if self._clock.monotonic_ns() >= deadline_ns:
                 self._lapse(_BUSY, None, blind=False)
                 return False
@@ -147,6 +157,10 @@ class SqliteCollector(Collector):
             seen, self._seen = self._seen, []
             self._room.clear()
             return seen
+
+    def end(self, trial: OpenTrial) -> None:
+        """See Collector."""
+        self._blind_before.pop(trial.trace, None)
 
     async def final_state(self, role: Role) -> tuple[TableState, ...]:
         """All watched tables of a target."""
@@ -180,9 +194,11 @@ class SqliteCollector(Collector):
     async def detach(self) -> None:
         """See Collector."""
         async with self._lock:
-            self._attached = False
-            for database in self._databases.values():
+            for role, database in self._databases.items():
+                if self._attached and not self._path(role).exists():
+                    self._lapse(_NO_FILE, role, blind=True)
                 database.detach()
+            self._attached = False
 
     async def close(self) -> None:
         """See Collector."""
@@ -245,6 +261,7 @@ class SqliteCollector(Collector):
         self._lapse(what, role, blind=blind, count=count)
 
     def _lapse(self, what: str, role: Role | None, *, blind: bool, count: int = 1) -> None:
+        self._blind += blind
         key = (what, role, blind)
         if key in self._lapses or len(self._lapses) < limits.SQLITE_LAPSES_MAX:
             self._lapses[key] += count
@@ -252,12 +269,17 @@ class SqliteCollector(Collector):
             self._lapses["more that could not be seen", None, True] += count
 
 
-async def _in_thread(work: Callable[[], T]) -> T:
-    """Work that blocks; one who is cancelled meanwhile leaves only when it is done, so that nobody else comes in its way."""
+async def _in_thread(work: Callable[[], T], given_up: threading.Event | None = None) -> T:
+    """Work that blocks; one who is cancelled meanwhile leaves only when it is done, so that nobody else comes in its way.
+
+    `given_up` tells the work that it may end at once.
+    """
     task = asyncio.ensure_future(asyncio.to_thread(work))
     try:
         return await asyncio.shield(task)
     except asyncio.CancelledError:
+        if given_up is not None:
+            given_up.set()
         await asyncio.wait([task])
         raise
 

@@ -16,12 +16,16 @@ from urllib.parse import quote
 import msgspec
 
 from harness.core import limits
+from harness.core.entities import entity_of_word, id_entity
 from harness.effects.naming import text_of
 from harness.effects.sqlite import triggers
-from harness.effects.sqlite.triggers import DELETED, INSERTED, LOG, OLD, PREFIX, UPDATED, Table, quoted
+from harness.effects.sqlite.triggers import DELETED, FIRST, INSERTED, LOG, OLD, PREFIX, UPDATED, Table, quoted
 
 _HIDDEN: Final = frozenset({1, 2})
 """Columns of a virtual table's own, and generated ones that are not stored."""
+
+_REPLACED: Final = "the file of the database was replaced while it was watched: what was written to the old one since the last look is lost"
+_GONE: Final = "the log of changes was dropped while it was watched: what was in it since the last look is lost"
 
 Row = dict[str, Any]
 
@@ -89,7 +93,18 @@ def tables_of(connection: sqlite3.Connection, wanted: Callable[[str], bool]) -> 
             unseen.append(f"table {name}: it has too many columns to be watched")
             continue
         found.append(Table(name, columns, key, _generated(connection, name, info)))
-    return found, unseen
+    return [_with_own_keys(table, found) for table in found], unseen
+
+
+def _with_own_keys(table: Table, tables: list[Table]) -> Table:
+    """`settings.user_id`, where there is a table `users`: the key of a user's row, which nobody made for this one."""
+    entity = id_entity(table.generated[0]) if table.generated else None
+    own = entity_of_word(table.name)
+    if not entity or own[-len(entity) :] == entity or entity[-len(own) :] == own:
+        return table
+    if any(other.generated and entity_of_word(other.name) == entity for other in tables):
+        return msgspec.structs.replace(table, generated=())
+    return table
 
 
 def _generated(connection: sqlite3.Connection, table: str, info: list[Any]) -> tuple[str, ...]:
@@ -174,6 +189,9 @@ class Database:
         What was read before it raised can be taken all the same.
         """
         if self._connection is None or self._is_other_file():
+            if self._connection is not None:
+                # It is not read any more: SQLite would take the new file's journal for its own.
+                self._lapse(_REPLACED, 1, True)
             self.attach(late=True)
             return
         try:
@@ -202,20 +220,19 @@ class Database:
         assert self._connection is not None
         if not self._live:
             return
-        before = self._last
+        try:
+            self._see_emptied()
+        except sqlite3.OperationalError as error:
+            if is_busy(error) or not lost:
+                raise
+            self._lapse(_GONE, 1, True)
+            return
         while True:
-            try:
-                rows = self._connection.execute(
-                    f"SELECT * FROM {LOG} WHERE id > ? ORDER BY id LIMIT {limits.SQLITE_READ_ROWS_MAX}",  # noqa: S608 - constants
-                    (self._last,),
-                ).fetchall()
-            except sqlite3.OperationalError as error:
-                if is_busy(error) or not lost:
-                    raise
-                return
+            rows = self._connection.execute(
+                f"SELECT * FROM {LOG} WHERE id > ? ORDER BY id LIMIT {limits.SQLITE_READ_ROWS_MAX}",  # noqa: S608 - constants
+                (self._last,),
+            ).fetchall()
             if not rows:
-                if self._last == before:
-                    self._see_emptied()
                 return
             if gap := rows[0][0] - self._last - 1:
                 self._lapse("more rows changed between two looks than the log holds: the first are lost", gap, True)
@@ -227,12 +244,15 @@ class Database:
                 return
 
     def _see_emptied(self) -> None:
-        """A build that empties every table it finds empties the log too, and ids begin anew."""
+        """A build that empties every table it finds empties the log too."""
         assert self._connection is not None
-        last = self._connection.execute(f"SELECT max(id) FROM {LOG}").fetchone()[0] or 0  # noqa: S608 - constant
-        if last < self._last:
+        first, last = self._connection.execute(
+            f"SELECT (SELECT min(id) FROM {LOG}), (SELECT max(id) FROM {LOG})"  # noqa: S608 - constants
+        ).fetchone()
+        if (first or 0) < FIRST <= self._last or (last or 0) < self._last:
             self._lapse("the build emptied the log of its changes: some may be lost", 1, True)
-            self._last = last
+            self._last = last if (first or 0) >= FIRST else 0  # an older copy of the file was put in its place, or it begins anew
+            self._old = None
 
     def _file_row(self, row: tuple[Any, ...]) -> None:
         _, shape, op, *values = row
@@ -265,7 +285,8 @@ class Database:
                 self._clear(connection)
             tables, unseen = tables_of(connection, self._wanted)
             width = self._make_log(connection, tables)
-            live, told = self._replace(connection, tables)
+            live, made = self._replace(connection, tables)
+            filled = [table for table in made if late and _is_filled(connection, table)]
             schema_version = self._version("schema_version")
             connection.execute("COMMIT")
         except BaseException:
@@ -277,9 +298,8 @@ class Database:
             if what not in self._told:
                 self._told.add(what)
                 self._lapse(what, 1, True)
-        if late:
-            for what in told:
-                self._lapse(what, 1, True)
+        for table in filled:
+            self._lapse(f"table {table} was made or altered while it was watched: what was written before that is not seen", 1, True)
 
     def _clear(self, connection: sqlite3.Connection) -> None:
         for kind, name in connection.execute("SELECT type, name FROM sqlite_master WHERE type IN ('trigger', 'table')").fetchall():
@@ -289,18 +309,19 @@ class Database:
     def _make_log(self, connection: sqlite3.Connection, tables: list[Table]) -> int:
         needed = max((len(table.columns) for table in tables), default=0)
         if connection.execute("SELECT 1 FROM sqlite_master WHERE name = ?", (LOG,)).fetchone() is None:
-            connection.execute(triggers.log_table(needed))
-            self._last = 0
+            for statement in triggers.log_table(needed):
+                connection.execute(statement)
+            self._last = FIRST
             return needed
         for statement in triggers.wider(self._width, needed):
             connection.execute(statement)
         return max(needed, self._width)
 
     def _replace(self, connection: sqlite3.Connection, tables: list[Table]) -> tuple[dict[str, int], list[str]]:
-        """New triggers where a table is new or no longer what its triggers were made for; what that may have hidden, for people."""
+        """New triggers where a table is new or no longer what its triggers were made for, and those tables."""
         there = {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'trigger'") if name.startswith(PREFIX)}
         live: dict[str, int] = {}
-        told: list[str] = []
+        made: list[str] = []
         for table in tables:
             before = self._live.get(table.name)
             if before is not None and self._shapes[before] == table and there.issuperset(triggers.trigger_names(before)):
@@ -311,12 +332,21 @@ class Database:
             for statement in triggers.triggers(table, shape):
                 connection.execute(statement)
             live[table.name] = shape
-            if connection.execute(f"SELECT EXISTS (SELECT 1 FROM {quoted(table.name)})").fetchone()[0]:  # noqa: S608 - quoted
-                told.append(f"table {table.name} was made or altered while it was watched: what was written before that is not seen")
+            made.append(table.name)
         keep = {name for shape in live.values() for name in triggers.trigger_names(shape)}
         for name in sorted(there - keep):
             connection.execute(f"DROP TRIGGER {quoted(name)}")
-        return live, told
+        return live, made
+
+
+def _is_filled(connection: sqlite3.Connection, table: str) -> bool:
+    """Whether there are rows, as far as can be known: a collation of the build's own may keep us from looking."""
+    try:
+        return bool(connection.execute(f"SELECT EXISTS (SELECT 1 FROM {quoted(table)} NOT INDEXED)").fetchone()[0])  # noqa: S608 - quoted
+    except sqlite3.OperationalError as error:
+        if is_busy(error):
+            raise
+        return True
 
 
 __all__ = ["DELETED", "INSERTED", "UPDATED", "Busy", "Change", "Database", "Look", "connect", "is_busy", "tables_of"]

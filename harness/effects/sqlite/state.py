@@ -12,7 +12,7 @@ from typing import Any, Final
 from harness.core import limits
 from harness.effects.api import TableState
 from harness.effects.naming import document
-from harness.effects.sqlite.database import tables_of
+from harness.effects.sqlite.database import is_busy, tables_of
 from harness.effects.sqlite.triggers import Table, quoted
 
 _BATCH: Final = 1000
@@ -43,7 +43,8 @@ def read_state(
     connection.execute("BEGIN")
     try:
         tables, _ = tables_of(connection, wanted)
-        return tuple(_state(connection, table, lapse, late) for table in tables)
+        found = [_state_of(connection, table, lapse, late) for table in tables]
+        return tuple(state for state in found if state is not None)
     except sqlite3.OperationalError as error:
         if error.sqlite_errorcode & 0xFF == sqlite3.SQLITE_INTERRUPT:
             raise OutOfTime from error
@@ -54,10 +55,22 @@ def read_state(
             connection.execute("ROLLBACK")
 
 
+def _state_of(connection: sqlite3.Connection, table: Table, lapse: Callable[[str], None], late: Callable[[], bool]) -> TableState | None:
+    """None, and a lapse, for a table that cannot be read here: the others can."""
+    try:
+        return _state(connection, table, lapse, late)
+    except sqlite3.OperationalError as error:
+        if is_busy(error) or late():
+            raise
+        # A collation of the build's own that the table itself is ordered by, say.
+        lapse(f"the final state of table {table.name} cannot be read ({error})")
+        return None
+
+
 def _state(connection: sqlite3.Connection, table: Table, lapse: Callable[[str], None], late: Callable[[], bool]) -> TableState:
     if late():
         raise OutOfTime
-    rows = int(connection.execute(f"SELECT count(*) FROM {quoted(table.name)}").fetchone()[0])  # noqa: S608 - quoted
+    rows = int(connection.execute(f"SELECT count(*) FROM {quoted(table.name)} NOT INDEXED").fetchone()[0])  # noqa: S608 - quoted
     columns = ", ".join(quoted(column) for column in table.columns)
     digests: dict[str, str] = {}
     if rows <= limits.SQLITE_STATE_ROWS_MAX and rows * len(table.columns) <= limits.SQLITE_STATE_CELLS_MAX:
@@ -70,7 +83,7 @@ def _state(connection: sqlite3.Connection, table: Table, lapse: Callable[[str], 
 def _digests(connection: sqlite3.Connection, table: Table, columns: str, late: Callable[[], bool]) -> dict[str, str]:
     """A column's digest is the sum of its values' hashes: the same whatever the order of the rows."""
     sums = [0] * len(table.columns)
-    cursor = connection.execute(f"SELECT {columns} FROM {quoted(table.name)}")  # noqa: S608 - quoted
+    cursor = connection.execute(f"SELECT {columns} FROM {quoted(table.name)} NOT INDEXED")  # noqa: S608 - quoted
     while rows := cursor.fetchmany(_BATCH):
         if late():
             raise OutOfTime

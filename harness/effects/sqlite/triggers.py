@@ -16,6 +16,9 @@ from harness.core import limits
 PREFIX: Final = "_shadowdiff_"
 LOG: Final = "_shadowdiff_log"
 
+FIRST: Final = 1 << 40
+"""The id of the log's first row. In a log that a build has emptied ids begin with 1, so that this can be told."""
+
 INSERTED: Final = "i"
 OLD: Final = "o"
 """The row before an update; the row with UPDATED comes right behind it."""
@@ -62,10 +65,13 @@ def _is_suffix(text: str) -> bool:
     return text in _SHADOW_SUFFIXES or text.rstrip("0123456789") in {"vector_chunks", "metadatachunks", "metadatatext"}
 
 
-def log_table(width: int) -> str:
-    """The statement that makes the log, for tables of up to `width` columns."""
+def log_table(width: int) -> list[str]:
+    """The statements that make the log, for tables of up to `width` columns. Its first row says nothing."""
     columns = "".join(f", v{index}" for index in range(width))
-    return f"CREATE TABLE {LOG} (id INTEGER PRIMARY KEY, shape, op{columns})"
+    return [
+        f"CREATE TABLE {LOG} (id INTEGER PRIMARY KEY, shape, op{columns})",
+        f"INSERT INTO {LOG} (id) VALUES ({FIRST})",  # noqa: S608 - constants
+    ]
 
 
 def wider(width: int, needed: int) -> list[str]:

@@ -98,7 +98,9 @@ def test_a_long_value_is_cut_and_the_effect_stays_within_its_bound(rig: Make) ->
     assert document["row"]["b"].startswith("hex:0000")
     assert document["row"]["b"].endswith("… 9000000 bytes")
     with closing(sqlite3.connect(one.path)) as connection:
-        assert connection.execute("SELECT length(v0) + length(v1) FROM _shadowdiff_log").fetchone()[0] < limits.EFFECT_DOCUMENT_BYTES_MAX
+        assert (
+            connection.execute("SELECT max(length(v0) + length(v1)) FROM _shadowdiff_log").fetchone()[0] < limits.EFFECT_DOCUMENT_BYTES_MAX
+        )
 
 
 def test_odd_tables(rig: Make) -> None:
@@ -287,9 +289,81 @@ def test_a_database_that_is_made_or_replaced_later(rig: Make) -> None:
     assert one.seen() == []
     other.do("INSERT INTO new VALUES (1)")
     assert one.seen() == [("INSERT new", {"row": {"x": 1}})]
+    replaced, unseen = one.collector.lapses()
+    assert "the file of the database was replaced" in replaced.what
+    assert "table new was made or altered while it was watched" in unseen.what
+    assert replaced.blind
+    assert unseen.blind
+
+
+def test_what_a_build_wrote_to_a_file_that_it_then_replaced_is_said_to_be_lost(rig: Make, tmp_path: Path) -> None:
+    """The new file has no rows of its own that would tell."""
+    one = rig()
+    build = one.started("CREATE TABLE a (x)")
+    build.do("INSERT INTO a VALUES (1)")
+    with closing(sqlite3.connect(tmp_path / "new.db")) as connection:
+        connection.execute("CREATE TABLE a (x)")
+    (tmp_path / "new.db").replace(one.path)
+    assert one.run(one.collector.settle(TRIAL, time.monotonic_ns()))
+    assert one.drained() == []
+    assert [(lapse.what.split(" while")[0], lapse.blind) for lapse in one.collector.lapses()] == [
+        ("the file of the database was replaced", True)
+    ]
+    one.writer().do("INSERT INTO a VALUES (2)")
+    assert one.seen() == [("INSERT a", {"row": {"x": 2}})]
+
+
+def test_a_build_that_puts_an_older_copy_in_the_place_of_its_file(rig: Make) -> None:
+    """What was reported is not reported again."""
+    one = rig()
+    build = one.started("CREATE TABLE a (x)")
+    build.do("INSERT INTO a VALUES (1)")
+    saved = one.path.read_bytes()
+    build.do("INSERT INTO a VALUES (2)")
+    assert len(one.seen()) == 2
+    build.close()
+    one.writers.remove(build)
+    one.path.write_bytes(saved)
+    other = one.writer()
+    other.do("CREATE TABLE b (x)")
+    assert one.seen() == []
+    other.do("INSERT INTO a VALUES (3)")
+    assert one.seen() == [("INSERT a", {"row": {"x": 3}})]
+    assert any("emptied the log" in what for what in one.lapses())
+
+
+def test_a_database_that_is_nowhere_at_the_end_is_a_lapse(rig: Make) -> None:
+    """A build that was not told where its copy lies writes elsewhere: nothing would be seen, and nothing said."""
+    one = rig()
+    one.run(one.collector.prepare(Role.STABLE))
+    one.run(one.collector.attach())
+    assert one.seen() == []
+    assert one.lapses() == []
+    for _ in range(2):
+        one.run(one.collector.detach())
     (lapse,) = one.collector.lapses()
-    assert "table new was made or altered while it was watched" in lapse.what
-    assert lapse.blind
+    assert "there is no database file" in lapse.what
+    assert (lapse.count, lapse.role, lapse.blind) == (1, Role.STABLE, True)
+
+
+def test_a_trial_of_which_rows_were_lost_is_not_complete_and_the_next_one_is(rig: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rule that something must be done may not be taken for broken because the log was too short."""
+    monkeypatch.setattr(
+        "harness.effects.sqlite.triggers._TRIM", "DELETE FROM _shadowdiff_log WHERE id <= (SELECT max(id) FROM _shadowdiff_log) - 2;"
+    )
+    one = rig()
+    build = one.started("CREATE TABLE n (x)")
+
+    def settled(*statements: str) -> bool:
+        one.collector.begin(TRIAL)
+        build.do(*statements)
+        complete = one.run(one.collector.settle(TRIAL, time.monotonic_ns() + 60 * 10**9))
+        one.collector.end(TRIAL)
+        return complete
+
+    assert settled("INSERT INTO n VALUES (1), (2)")
+    assert not settled("INSERT INTO n VALUES (1), (2), (3)")
+    assert settled("INSERT INTO n VALUES (4)")
 
 
 def test_whoever_is_cancelled_leaves_nobody_at_work(rig: Make) -> None:
@@ -316,14 +390,18 @@ def test_a_build_that_empties_or_drops_every_table_it_finds(rig: Make) -> None:
     build = one.started("CREATE TABLE a (x)")
     build.do("INSERT INTO a VALUES (1)", "INSERT INTO a VALUES (2)")
     assert len(one.seen()) == 2
+    build.do("DELETE FROM _shadowdiff_log", "INSERT INTO a VALUES (3), (4), (5)")
+    assert [document["row"]["x"] for _, document in one.seen()] == [3, 4, 5]
     build.do("DELETE FROM _shadowdiff_log")
     assert one.seen() == []
-    build.do("INSERT INTO a VALUES (3)")
+    build.do("INSERT INTO a VALUES (6)")
     assert len(one.seen()) == 1
+    assert [lapse.count for lapse in one.collector.lapses()] == [2]
     build.do("DROP TABLE _shadowdiff_log", "DROP TABLE a", "CREATE TABLE a (x, y)")
     assert one.seen() == []
     build.do("INSERT INTO a VALUES (4, 5)")
     assert one.seen() == [("INSERT a", {"row": {"x": 4, "y": 5}})]
+    assert "the log of changes was dropped" in one.lapses()[-1]
 
 
 def test_each_pass_begins_with_a_fresh_copy_without_what_an_earlier_one_left(rig: Make, tmp_path: Path) -> None:
@@ -400,3 +478,79 @@ def test_which_column_sqlite_numbers_itself(rig: Make) -> None:
     assert found == {table: made.get(table, ()) for table in [*tables, "later"]}
     build.do("UPDATE plain SET a = 'y'", "DELETE FROM plain")
     assert [seen.effect.keys for seen in one.drained()] == [(), ()]
+
+
+def test_the_key_of_another_table_is_not_one_that_sqlite_made(rig: Make) -> None:
+    """One row for each user: written for the wrong one, it must not read as the right one."""
+    one = rig()
+    build = one.started(
+        "CREATE TABLE users (id INTEGER PRIMARY KEY)",
+        "CREATE TABLE settings (user_id INTEGER PRIMARY KEY)",
+        "CREATE TABLE user_profiles (user_id INTEGER PRIMARY KEY REFERENCES users(id))",
+        "CREATE TABLE orders (order_id INTEGER PRIMARY KEY)",
+        "CREATE TABLE customer_orders (order_id INTEGER PRIMARY KEY)",
+        "CREATE TABLE notes (author_id INTEGER PRIMARY KEY)",
+        "CREATE TABLE accounts (id TEXT PRIMARY KEY)",
+        "CREATE TABLE balances (account_id INTEGER PRIMARY KEY)",
+    )
+    tables = ["users", "settings", "user_profiles", "orders", "customer_orders", "notes", "accounts", "balances"]
+    build.do(*(f"INSERT INTO {table} VALUES (5)" for table in tables))
+    found = {seen.effect.operation.removeprefix("INSERT "): seen.effect.keys for seen in one.drained()}
+    assert found == {
+        "users": ("id",),
+        "settings": (),
+        "user_profiles": (),
+        "orders": ("order_id",),
+        "customer_orders": ("order_id",),
+        "notes": ("author_id",),
+        "accounts": (),
+        "balances": ("account_id",),
+    }
+
+
+def test_a_table_that_is_ordered_by_a_collation_of_the_builds_own(rig: Make) -> None:
+    """It can be watched, not read; the others can be both."""
+    one = rig()
+    one.run(one.collector.prepare(Role.STABLE))
+    with closing(sqlite3.connect(one.path, isolation_level=None)) as build:
+        build.create_collation("mine", lambda a, b: (a > b) - (a < b))
+        build.execute("CREATE TABLE odd (a TEXT COLLATE mine PRIMARY KEY) WITHOUT ROWID")
+        build.execute("CREATE TABLE indexed (a TEXT COLLATE mine PRIMARY KEY, b)")
+        build.execute("INSERT INTO odd VALUES ('x')")
+        one.run(one.collector.attach())
+        build.execute("INSERT INTO odd VALUES ('y')")
+        build.execute("INSERT INTO indexed VALUES ('z', 1)")
+        assert [operation for operation, _ in one.seen()] == ["INSERT odd", "INSERT indexed"]
+        assert one.lapses() == []
+        build.execute("ALTER TABLE odd ADD COLUMN b")
+        assert one.seen() == []
+        assert "table odd was made or altered" in one.lapses()[0]
+        (state,) = one.run(one.collector.final_state(Role.STABLE))
+    assert (state.table, state.rows, sorted(state.digests)) == ("indexed", 1, ["a", "b"])
+    assert any("final state of table odd cannot be read" in what for what in one.lapses())
+
+
+def test_a_copy_that_is_cancelled_ends_before_it_is_whole_and_leaves_nothing(
+    rig: Make, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    source = tmp_path / "seed.db"
+    with contextlib.closing(sqlite3.connect(source)) as seed:
+        seed.execute("CREATE TABLE t (x)")
+        seed.execute("INSERT INTO t WITH RECURSIVE n(x) AS (SELECT 1 UNION ALL SELECT x + 1 FROM n WHERE x < 20000) SELECT x FROM n")
+        seed.commit()
+    seed = sqlite3.connect(source, isolation_level=None)
+    one = rig(source=str(source))
+    seed.execute("BEGIN EXCLUSIVE")  # whoever copies it waits
+
+    async def cancelled() -> None:
+        task = asyncio.create_task(one.collector.prepare(Role.STABLE))
+        async with asyncio.timeout(60):
+            while not one.path.exists():
+                await asyncio.sleep(0.01)
+            task.cancel()
+            with pytest.raises(asyncio.CancelledError):
+                await task
+
+    one.run(cancelled())
+    assert not one.path.exists()
+    seed.close()

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from harness.core.errors import SetupError
+from harness.effects.sqlite import copying
 from harness.effects.sqlite.copying import COMPANIONS, fresh_copy
 
 
@@ -92,3 +93,57 @@ def test_nothing_is_left_beside_a_source_in_wal_mode(tmp_path: Path) -> None:
     fresh_copy(folder / "seed.db", tmp_path / "a.db")
     assert list(folder.iterdir()) == [folder / "seed.db"]
     assert _rows(tmp_path / "a.db") == [(1,)]
+
+
+def test_a_copy_that_is_given_up_ends_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "seed.db", tmp_path / "stable.db"
+    with closing(_seed(source)) as seed:
+        seed.execute("INSERT INTO t WITH RECURSIVE n(x) AS (SELECT 2 UNION ALL SELECT x + 1 FROM n WHERE x < 20000) SELECT x FROM n")
+    monkeypatch.setattr(copying, "_PAGES", 1)
+    asked: list[bool] = []
+
+    def given_up() -> bool:
+        asked.append(target.exists())
+        return len(asked) > 3
+
+    fresh_copy(source, target, given_up)
+    assert len(asked) == 4, "it was asked while it copied, and not any more once it was given up"
+    assert list(tmp_path.iterdir()) == [source]
+    fresh_copy(source, target, lambda: False)
+    assert len(_rows(target)) == 20000
+
+
+def test_a_copy_in_parts_is_one_look_at_a_source_that_is_written_to(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    source, target = tmp_path / "seed.db", tmp_path / "stable.db"
+    monkeypatch.setattr(copying, "_PAGES", 1)
+    with closing(_seed(source, "wal")) as seed:
+        seed.execute("INSERT INTO t WITH RECURSIVE n(x) AS (SELECT 2 UNION ALL SELECT x + 1 FROM n WHERE x < 2000) SELECT x FROM n")
+        asked = 0
+
+        def writes() -> bool:
+            nonlocal asked
+            asked += 1
+            if asked > 1:
+                seed.execute("INSERT INTO t VALUES (9999)")
+            assert asked < 1000, "it begins anew at every write"
+            return False
+
+        fresh_copy(source, target, writes)
+    assert _rows(target) == [(x,) for x in range(1, 2001)]
+
+
+def test_a_source_that_stays_locked_is_waited_for_until_it_is_given_up(tmp_path: Path) -> None:
+    source, target = tmp_path / "seed.db", tmp_path / "stable.db"
+    asked = 0
+
+    def given_up() -> bool:
+        nonlocal asked
+        asked += 1
+        return asked > 2
+
+    with closing(_seed(source)) as seed:
+        seed.execute("BEGIN EXCLUSIVE")
+        fresh_copy(source, target, given_up)
+        seed.execute("COMMIT")
+    assert asked == 3
+    assert list(tmp_path.iterdir()) == [source]
