@@ -25,22 +25,29 @@ Decoder = Callable[[bytes, int], Decoded | None]
 """Bytes and the most bytes to give back; None where the input is not of that coding."""
 
 
+_PIECE_BYTES: Final = 16 * 1024
+"""Fed to zlib at once: what lies behind the end of a member is copied, which for many small members would be all of it each time."""
+
+
 def _inflate(data: bytes, bytes_max: int, wbits: int) -> Decoded | None:
-    """Members one after another, as gzip allows (RFC 1952 2.2)."""
-    out = bytearray()
-    rest = data
+    """Members one after another, as gzip allows (RFC 1952 2.2). Linear, however many there are."""
+    out, at = bytearray(), 0
     while True:
-        engine = zlib.decompressobj(wbits)
+        engine, start = zlib.decompressobj(wbits), len(out)
         try:
-            out += engine.decompress(rest, bytes_max - len(out) + 1)
+            while not engine.eof and len(out) <= bytes_max:
+                piece = data[at : at + _PIECE_BYTES]
+                out += engine.decompress(piece, bytes_max - len(out) + 1)
+                at += len(piece) - len(engine.unused_data)
+                if not piece:
+                    break
         except zlib.error:
-            return Decoded(bytes(out), False) if out else None
+            return Decoded(bytes(out[:start]), False) if start else None
         if len(out) > bytes_max:
             return Decoded(bytes(out[:bytes_max]), False)
         if not engine.eof:
             return Decoded(bytes(out), False)
-        rest = engine.unused_data
-        if not rest:
+        if at >= len(data):
             return Decoded(bytes(out), True)
 
 

@@ -41,6 +41,11 @@ def test_what_ends_early_is_incomplete() -> None:
     assert inflate(b"rubbish", 100) is None
 
 
+def test_many_small_members_take_time_by_their_length() -> None:
+    """Not by its square: that would be minutes."""
+    assert gunzip(gzip.compress(b"") * 800_000 + gzip.compress(b"abc"), 10) == Decoded(b"abc", True)
+
+
 def test_unknown_codings_and_decoders_from_outside() -> None:
     assert undo(b"cba", ["reverse"]) is None
     assert undo(b"cba", ["reverse"], {"reverse": lambda data, _most: Decoded(data[::-1], True)}) == Decoded(b"abc", True)
