@@ -19,7 +19,7 @@ import msgspec
 from comparators.plan import Plan, build_plan
 from comparators.registry import load_comparators
 from comparators.trial import compare_trial
-from harness.app.effects_desk import EffectsDesk, with_effects
+from harness.app.effects_desk import EffectsDesk, Held, with_effects
 from harness.app.memory import collect_rarely
 from harness.app.run_folder import remove_as_orphan
 from harness.app.signals import FOR_THE_SUPERVISOR
@@ -236,11 +236,10 @@ class Comparer:
         """Compare those that have waited long enough."""
         if self._desk is not None:
             for held, seen in self._desk.ready(int(self._monotonic_s() * 1e9)):
-                self._compare_with(held.owner, held.payload, held.trial, self._desk.effects_of(held.trial), seen)
+                self._compare_with(held, self._desk.effects_of(held.trial), seen)
 
-    def _compare_with(
-        self, stream: _Stream, payload: bytes, read: AnyTrial, effects: dict[Role, tuple[Effect, ...]], seen: EffectsSeen
-    ) -> None:
+    def _compare_with(self, held: Held[_Stream], effects: dict[Role, tuple[Effect, ...]], seen: EffectsSeen) -> None:
+        stream, payload, read = held.owner, held.payload, held.trial
         if not effects and isinstance(read, PlainTrial) and read.alike:
             trial = _understood(outlined, read, seen)
             self._found(stream, payload, trial, Comparison(trial=read.id, seq=read.seq))

@@ -7,7 +7,7 @@ the desk was there nothing is said: what its arms did may have been told before.
 
 from collections import OrderedDict, deque
 from collections.abc import Iterator
-from typing import Final, Generic, NamedTuple, TypeVar
+from typing import Final, Generic, TypeVar
 
 import msgspec
 
@@ -23,7 +23,7 @@ KEPT_BYTES_MAX: Final = 128 * 1024 * 1024
 _Owner = TypeVar("_Owner")
 
 
-class Held(NamedTuple, Generic[_Owner]):
+class Held(msgspec.Struct, Generic[_Owner], frozen=True, gc=False):
     """A trial that waits."""
 
     owner: _Owner
@@ -45,6 +45,8 @@ class EffectsDesk(Generic[_Owner]):
         self._waiting: deque[Held[_Owner]] = deque()
         self._told_ns = 0
         """Up to when everything has been told."""
+        self._blind_ns = 0
+        """Of trials that began before it, not everything may be known."""
         self._by_trace: OrderedDict[str, list[tuple[Role, Effect]]] = OrderedDict()
         self._effects = self._bytes = 0
         self._stable_traces: dict[str, int] = {}
@@ -64,6 +66,7 @@ class EffectsDesk(Generic[_Owner]):
         while self._effects > EFFECTS_KEPT_MAX or self._bytes > KEPT_BYTES_MAX:
             self._taken(next(iter(self._by_trace)))
         self._told_ns = max(self._told_ns, seen.until_ns)
+        self._blind_ns = max(self._blind_ns, seen.blind_ns)
 
     def hold(self, owner: _Owner, payload: bytes, trial: AnyTrial, now_ns: int) -> None:
         """A trial came."""
@@ -83,7 +86,7 @@ class EffectsDesk(Generic[_Owner]):
             if not complete and now_ns < first.until_ns:
                 return
             self._waiting.popleft()
-            known = complete and not self._is_older(first.trial)
+            known = complete and _began_ns(first.trial) >= max(self._since_ns, self._blind_ns)
             yield first, EffectsSeen.COMPLETE if known else EffectsSeen.TIMED_OUT
 
     def forget(self, owner: _Owner) -> None:
@@ -99,6 +102,8 @@ class EffectsDesk(Generic[_Owner]):
         Where the live request carried a trace of its own, what stable did is found under that. Several trials with one trace
         cannot be told apart at stable: then nothing is known of any arm, rather than everything be missing at one.
         """
+        if trial.trace not in self._by_trace and not trial.stable_trace:
+            return {}
         found: dict[Role, list[Effect]] = {}
         self._take(trial.trace, found)
         if trace := trial.stable_trace:
@@ -151,7 +156,11 @@ def with_effects(trial: Trial, effects: dict[Role, tuple[Effect, ...]], seen: Ef
 def last_ended_ns(trial: AnyTrial) -> int:
     """When the last of a trial's answers was over."""
     if isinstance(trial, PlainTrial):
-        return max(arm.ended_ns for arm in (trial.stable, trial.secondary, trial.candidate) if arm is not None)
+        ended_ns = trial.stable.ended_ns
+        for arm in (trial.secondary, trial.candidate):
+            if arm is not None and arm.ended_ns > ended_ns:
+                ended_ns = arm.ended_ns
+        return ended_ns
     return max(arm.exchange.ended_ns for arm in trial.arms())
 
 

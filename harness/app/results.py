@@ -22,7 +22,7 @@ from harness.core.labels import EffectsSeen, Role, ShedReason
 from harness.core.limits import FOLD_QUEUE_BYTES_MAX, FOLD_QUEUE_FRAMES_MAX
 from harness.core.outcomes import Tally
 from harness.core.plain import opened
-from harness.evidence.bets import TrialBets, decode_bets
+from harness.evidence.bets import EffectCount, TrialBets, decode_bets
 from harness.evidence.snapshot import Snapshot
 from harness.fold import Fold, TrialSource
 from harness.worker import Worker
@@ -31,13 +31,22 @@ FOLD_NICE: Final = 5
 """The fold's thread gives way to whom a client waits for, and goes before comparison, which it would otherwise hold up."""
 
 
+class WatchedTrials(NamedTuple):
+    """Trials whose effects were watched, of one frame of results."""
+
+    complete: int
+    timed_out: int
+    effects: tuple[EffectCount, ...]
+    """Of all of them."""
+
+
 class _Outcomes(NamedTuple):
     """What became of trials in one step."""
 
     compared: list[tuple[bool, tuple[Role, ...]]]
     """Of each whether it diverged, and whose exchanges failed."""
     lost: int
-    watched: tuple[TrialBets, ...] = ()
+    watched: WatchedTrials | None = None
     """Of those whose effects were watched."""
 
 
@@ -54,8 +63,8 @@ class Results:
     What ledger or keeper raise, or `fail` is given, ends the work: it is raised by `check` and `stop`, and there is no verdict.
     """
 
-    def __init__(self, fold: Fold, tally: Tally, on_watched: Callable[[TrialBets], None] | None = None) -> None:
-        """`on_watched` is told, on the loop, of each trial whose effects were watched."""
+    def __init__(self, fold: Fold, tally: Tally, on_watched: Callable[[WatchedTrials], None] | None = None) -> None:
+        """`on_watched` is told, on the loop, of trials whose effects were watched."""
         self._fold = fold
         self._tally = tally
         self._on_watched = on_watched
@@ -173,15 +182,15 @@ class Results:
         self._tally.shed(ShedReason.WORKER_LOST, done.lost)
         for diverged, failed in done.compared:
             self._tally.compared_as(diverged=diverged, failed=failed)
-        if self._on_watched is not None:
-            for bets in done.watched:
-                self._on_watched(bets)
+        if self._on_watched is not None and done.watched is not None:
+            self._on_watched(done.watched)
         self.folded += len(done.compared)
 
     def _fold_frame(self, payload: bytes) -> _Outcomes:
         """In the thread."""
         compared, lost = [], 0
-        watched: list[TrialBets] = []
+        complete = timed_out = 0
+        effects: list[EffectCount] = []
         for result in decode_results(payload):
             if result.stream in self._closed:
                 continue
@@ -190,8 +199,12 @@ class Results:
             if self._fold.push(result.stream, bets, result.comparison, _source(result.trial)):
                 compared.append((bool(result.comparison.stable_candidate), _failed(bets)))
                 if bets.effects_seen is not EffectsSeen.NONE:
-                    watched.append(bets)
-        return _Outcomes(compared, lost, tuple(watched))
+                    complete += bets.effects_seen is EffectsSeen.COMPLETE
+                    timed_out += bets.effects_seen is EffectsSeen.TIMED_OUT
+                    if bets.effects:
+                        effects += bets.effects
+        watched = WatchedTrials(complete, timed_out, tuple(effects)) if complete or timed_out else None
+        return _Outcomes(compared, lost, watched)
 
     def _fold_lost(self, stream: int, seqs: tuple[int, ...]) -> _Outcomes:
         """In the thread."""

@@ -48,6 +48,8 @@ class SeenEffects(msgspec.Struct, frozen=True, tag=True, array_like=True):
 
     effects: tuple[tuple[str, Role, Effect], ...]
     until_ns: int
+    blind_ns: int = 0
+    """Of trials that began before it, not everything may be known (monotonic)."""
 
 
 class IngressOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):

@@ -30,6 +30,10 @@ class Rng(Protocol):
         """Uniform in [0, start)."""
         ...
 
+    def getrandbits(self, k: int, /) -> int:
+        """Uniform in [0, 2**k). Cheaper than `randrange`."""
+        ...
+
 
 class Ids(Protocol):
     """Where trial ids come from."""

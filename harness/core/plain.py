@@ -60,6 +60,8 @@ class PlainExchange(msgspec.Struct, frozen=True, gc=False):
     started_ns: int
     first_byte_ns: int
     ended_ns: int
+    trace: str = ""
+    """The trace that the request was given on its way."""
 
     @property
     def error(self) -> None:
@@ -70,6 +72,7 @@ class PlainArm(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """As Arm. What it answered may be said by reference to what stable did."""
 
     sent: bytes
+    """The request's head as it was sent; left out where stable's body is."""
     answer: bytes
     """The whole answer; only its head where the body is stable's, byte for byte; nothing where all of it is."""
     head_bytes: int
@@ -115,14 +118,14 @@ AnyExchange = Exchange | PlainExchange
 AnyTrial = Trial | PlainTrial
 
 
-def stables_arm(exchange: PlainExchange, *, body: bool = True) -> PlainArm:
-    """Stable's part in a trial; without the body, for who asks nothing of it, its answer is the head."""
+def stables_arm(exchange: PlainExchange, *, whole: bool = True) -> PlainArm:
+    """Stable's part in a trial; unless `whole`, for who asks nothing more of it, its answer is the head."""
     answer = exchange.answer
     return PlainArm(
-        exchange.sent,
-        answer.data if body else answer.data[: answer.head_bytes],
+        exchange.sent if whole else b"",
+        answer.data if whole else answer.data[: answer.head_bytes],
         answer.head_bytes,
-        not body,
+        not whole,
         exchange.started_ns,
         exchange.started_ns,
         exchange.first_byte_ns,
@@ -130,8 +133,13 @@ def stables_arm(exchange: PlainExchange, *, body: bool = True) -> PlainArm:
     )
 
 
-def arm_beside(stable: PlainExchange, exchange: PlainExchange, intended_ns: int) -> PlainArm:
-    """Another arm's part."""
+def is_alike(stable: PlainExchange, exchange: PlainExchange) -> bool:
+    """Whether another arm answered as stable did, byte for byte."""
+    return exchange.answer is stable.answer or exchange.answer.data == stable.answer.data
+
+
+def arm_beside(stable: PlainExchange, exchange: PlainExchange, intended_ns: int, *, whole: bool = True) -> PlainArm:
+    """Another arm's part; unless `whole`, without what was sent to it."""
     answer, known = exchange.answer, stable.answer
     data, same_body = answer.data, True
     if answer is known or data == known.data:
@@ -141,7 +149,7 @@ def arm_beside(stable: PlainExchange, exchange: PlainExchange, intended_ns: int)
     else:
         same_body = False
     return PlainArm(
-        exchange.sent,
+        exchange.sent if whole else b"",
         data,
         answer.head_bytes,
         same_body,

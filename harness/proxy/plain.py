@@ -169,5 +169,10 @@ def closing(answer: PlainAnswer) -> bytes:
 
 @lru_cache(8)
 def field_lines(headers: Headers) -> bytes:
-    """Fields as bytes, for the few that the harness adds to each request."""
+    """As `field_bytes`, for the few fields that the harness adds to each request alike."""
+    return field_bytes(headers)
+
+
+def field_bytes(headers: Headers) -> bytes:
+    """Fields as lines of a head."""
     return "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")

@@ -9,13 +9,23 @@ import msgspec
 
 from harness.core.labels import Control, Design, Role
 from harness.core.limits import SHADOW_ANSWER_BYTES_MAX
-from harness.core.plain import AnyExchange, AnyTrial, PlainArm, PlainExchange, PlainTrial, arm_beside, opened_exchange, stables_arm
+from harness.core.plain import (
+    AnyExchange,
+    AnyTrial,
+    PlainArm,
+    PlainExchange,
+    PlainTrial,
+    arm_beside,
+    is_alike,
+    opened_exchange,
+    stables_arm,
+)
 from harness.core.trace import trace_of, with_trace
 from harness.core.values import Arm, Headers, Request, Trial
 from harness.proxy.breaker import Breaker
 from harness.proxy.call import Call
 from harness.proxy.plain import PlainRequest
-from harness.proxy.tracing import Tracing, carries_tracing, fields_instead, trace_fields, trace_lines, untraced
+from harness.proxy.tracing import Senders, Tracing, carries_tracing, senders, trace_fields, trace_lines
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import GUARD_HEADER
 
@@ -45,6 +55,7 @@ class ShadowTrial:
         "_order",
         "_plain",
         "_request",
+        "_senders",
         "_session",
         "_stable",
         "_stable_trace",
@@ -85,16 +96,21 @@ class ShadowTrial:
         self._warm_up = warm_up
         self._done = done
         self._trace = self._stable_trace = ""
+        self._senders: Senders | None = None
+        """Set where a plain request has tracing of its own, which the shadows must not get."""
         self._tracing: Tracing | None = None
-        """Set where the request has tracing of its own, which the shadows must not get."""
+        """Set where another one has."""
         if tracing is not None:
-            given = tracing.given(stable)
-            self._trace = given or tracing.new()
-            self._stable_trace = "" if given else trace_of(request.headers)
-            if (plain is None or not given) and carries_tracing(request.headers):
+            self._trace = given = tracing.given(stable)
+            if not given:
+                self._trace = tracing.new()
+                if plain is None:
+                    self._stable_trace = trace_of(request.headers)
+                else:
+                    self._senders = found = senders(plain, keep=tracing.keep)
+                    self._plain, self._stable_trace = found.plain, found.trace
+            if plain is None and carries_tracing(request.headers):
                 self._tracing = tracing
-                if plain is not None:
-                    self._plain = untraced(plain, keep=tracing.keep)
         self._calls: list[tuple[Call, Lane, int]] = []
         self._answer_bytes_max = SHADOW_ANSWER_BYTES_MAX + 2 * answered_bytes(stable)
         self.held_bytes = held_bytes
@@ -114,8 +130,8 @@ class ShadowTrial:
                 self._done(self)
 
         request, plain, extra, lines = self._request, self._plain, _GUARD, b""
-        if self._tracing is not None and plain is not None:
-            extra = (*_GUARD, *fields_instead(request.headers, self._trace, role))
+        if self._senders is not None:
+            lines = self._senders.lines(self._trace, role)
         elif self._tracing is not None:
             headers = with_trace(request.headers, self._trace, role, keep=self._tracing.keep)
             request = msgspec.structs.replace(request, headers=headers)
@@ -147,7 +163,7 @@ class ShadowTrial:
                 lane.breaker.give_up(ticket)
 
     def trial(self, seq: int, control: Control, design: Design, *, whole: bool = True) -> AnyTrial:
-        """All of it, once every arm has answered; unless `whole`, without the answer's body where all are plain and alike."""
+        """All of it, once every arm has answered; unless `whole`, only its outline where all are plain and alike."""
         return self._plain_trial(seq, control, design, whole=whole) or Trial(
             id=self._id,
             seq=seq,
@@ -179,12 +195,14 @@ class ShadowTrial:
         plain, stable = self._plain, self._stable
         if plain is None or not isinstance(stable, PlainExchange):
             return None
-        arms: dict[Role, PlainArm] = {}
-        for role, (exchange, intended_ns) in self.answers.items():
+        for exchange, _ in self.answers.values():
             if not isinstance(exchange, PlainExchange):
                 return None
-            arms[role] = arm = arm_beside(stable, exchange, intended_ns)
-            whole = whole or bool(arm.answer)
+            whole = whole or not is_alike(stable, exchange)
+        arms: dict[Role, PlainArm] = {}
+        for role, (exchange, intended_ns) in self.answers.items():
+            assert isinstance(exchange, PlainExchange)
+            arms[role] = arm_beside(stable, exchange, intended_ns, whole=whole)
         return PlainTrial(
             self._id,
             seq,
@@ -192,7 +210,7 @@ class ShadowTrial:
             plain.came,
             self._request.host,
             plain.body,
-            stables_arm(stable, body=whole),
+            stables_arm(stable, whole=whole),
             arms.get(Role.SECONDARY),
             arms.get(Role.CANDIDATE),
             control,

@@ -6,20 +6,17 @@ any case, in the place of the sender's, or the sender's tracing would take their
 
 import re
 from collections.abc import Collection
-from typing import Final
-
-import msgspec
+from typing import Final, NamedTuple
 
 from harness.core.clock import Rng
 from harness.core.labels import Role
 from harness.core.plain import AnyExchange, PlainExchange
-from harness.core.trace import BAGGAGE, BAGGAGE_KEY, TRACEPARENT, TRACING_HEADERS, span_of, with_trace
+from harness.core.trace import BAGGAGE, BAGGAGE_KEY, TRACEPARENT, TRACING_HEADERS, span_of, trace_of, with_trace
 from harness.core.values import Headers
-from harness.proxy.plain import PlainRequest
+from harness.proxy.plain import PlainRequest, field_bytes
 
-_TAGS: Final = 2**32
-_TAG_CHARS: Final = 8
-_REST: Final = 2**96
+_TAG_BITS: Final = 32
+_REST_BITS: Final = 96
 
 
 def _lines_of(names: Collection[str], end: bytes) -> re.Pattern[bytes]:
@@ -32,11 +29,13 @@ def _lines_of(names: Collection[str], end: bytes) -> re.Pattern[bytes]:
 _OTHERS: Final = _lines_of(TRACING_HEADERS, b"")
 _ALL: Final = _lines_of(TRACING_HEADERS, rb"[^\n]*+(?=\n)")
 _REPLACED: Final = _lines_of({TRACEPARENT, BAGGAGE}, rb"[^\n]*+(?=\n)")
+_WITH_BAGGAGE: Final = _lines_of({BAGGAGE}, b"")
+_PARENTS: Final = re.compile(rb"\n(?i:traceparent): ([^\r]*)")
+_PARENT: Final = re.compile(rb"00-(?!0{32})([0-9a-f]{32})-(?!0{16})[0-9a-f]{16}-[0-9a-f]{2}")
+"""Its usual form."""
 _MEMBER: Final = f"{BAGGAGE_KEY}="
-_AT_END: Final = re.compile(rb"\r\n%b: %b([0-9a-f]{32})\r\n\r\n\Z" % (BAGGAGE.encode(), re.escape(_MEMBER).encode()))
 _LAST_FIELDS: Final = 2
 """Ours are put at the end; the mark of a mirrored request may come after them."""
-_END_BYTES: Final = len(f"\r\n{BAGGAGE}: {_MEMBER}") + 32 + 4
 
 
 class Tracing:
@@ -45,25 +44,29 @@ class Tracing:
 
     def __init__(self, rng: Rng, *, keep: bool = False) -> None:
         self._rng = rng
-        self._tag = f"{rng.randrange(_TAGS):0{_TAG_CHARS}x}"
+        self._tag = f"{rng.getrandbits(_TAG_BITS):08x}"
         """All traces begin with it."""
         self.keep = keep
 
     def new(self) -> str:
         """A trace of its own."""
-        return f"{self._tag}{1 + self._rng.randrange(_REST - 1):024x}"
+        return f"{self._tag}{self._rng.getrandbits(_REST_BITS) or 1:024x}"
 
     def given(self, exchange: AnyExchange) -> str:
         """The trace that stable's request was given; empty where it had tracing of its own."""
-        trace = _trace_at_end(exchange)
-        return trace if trace.startswith(self._tag) else ""
+        if isinstance(exchange, PlainExchange):
+            return exchange.trace
+        for name, value in exchange.request.headers[-_LAST_FIELDS:]:
+            if name == BAGGAGE and value.startswith(_MEMBER + self._tag):
+                return value[len(_MEMBER) :][:32]
+        return ""
 
-    def traced(self, head: bytes) -> bytes:
-        """A plain request's head as stable gets it: with a trace, unless it has tracing of its own."""
+    def traced(self, head: bytes) -> tuple[bytes, str]:
+        """A plain request's head as stable gets it: with a trace, and that trace, unless it has tracing of its own."""
         if _OTHERS.search(head) is not None:
-            return head
+            return head, ""
         trace = self.new()
-        return b"%b%b\r\n" % (head[:-2], trace_lines(trace, Role.STABLE))
+        return b"%b%b\r\n" % (head[:-2], trace_lines(trace, Role.STABLE)), trace
 
     def fields(self, headers: Headers) -> Headers:
         """What is added to another request's fields for stable; nothing where it has tracing of its own."""
@@ -80,26 +83,31 @@ def trace_fields(trace: str, role: Role) -> Headers:
     return (TRACEPARENT, f"00-{trace}-{span_of(trace, role)}-01"), (BAGGAGE, _MEMBER + trace)
 
 
-def untraced(plain: PlainRequest, *, keep: bool = False) -> PlainRequest:
-    """The same request without the sender's tracing, to be sent; with `keep` only without what ours replaces."""
-    return msgspec.structs.replace(plain, raw=(_REPLACED if keep else _ALL).sub(b"", plain.raw))
+class Senders(NamedTuple):
+    """A plain request whose sender traces it, as shadows get it."""
+
+    plain: PlainRequest
+    """Without the sender's tracing."""
+    trace: str
+    """The sender's, under which stable works; empty where it cannot be told."""
+    baggage: Headers
+    """Goes on to the shadows, behind ours."""
+
+    def lines(self, trace: str, role: Role) -> bytes:
+        """The lines that tell a trial and an arm, in the place of the sender's."""
+        return field_bytes(with_trace(self.baggage, trace, role)) if self.baggage else trace_lines(trace, role)
 
 
-def fields_instead(headers: Headers, trace: str, role: Role) -> Headers:
-    """The fields that tell a trial and an arm, in the place of the sender's: its baggage stays, behind ours."""
-    baggage = tuple(pair for pair in headers if pair[0].lower() == BAGGAGE)
-    return with_trace(baggage, trace, role) if baggage else trace_fields(trace, role)
-
-
-def _trace_at_end(exchange: AnyExchange) -> str:
-    """What stands where a trace is given."""
-    if isinstance(exchange, PlainExchange):
-        found = _AT_END.search(exchange.sent, max(0, len(exchange.sent) - _END_BYTES))
-        return found[1].decode() if found is not None else ""
-    for name, value in exchange.request.headers[-_LAST_FIELDS:]:
-        if name == BAGGAGE and value.startswith(_MEMBER):
-            return value[len(_MEMBER) :][:32]
-    return ""
+def senders(plain: PlainRequest, *, keep: bool = False) -> Senders:
+    """The sender's tracing taken out; with `keep` only what ours replaces."""
+    came, headers = plain.came, plain.head.headers
+    raw = (_REPLACED if keep else _ALL).sub(b"", plain.raw)
+    without = PlainRequest(plain.head, came, raw, plain.host, plain.body)
+    if _WITH_BAGGAGE.search(came) is not None:
+        return Senders(without, trace_of(headers), tuple(pair for pair in headers if pair[0].lower() == BAGGAGE))
+    parents = _PARENTS.findall(came)
+    usual = _PARENT.fullmatch(parents[0]) if len(parents) == 1 else None
+    return Senders(without, trace_of(headers) if usual is None else usual[1].decode(), ())
 
 
 def trace_lines(trace: str, role: Role) -> bytes:

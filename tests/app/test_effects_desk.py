@@ -1,5 +1,6 @@
 """Live trials wait for what their arms did: until all is told, or the time is up; in their order, and nothing is mixed up."""
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -181,3 +182,13 @@ def test_the_end_of_a_plain_trial_is_that_of_its_last_answer(ends: list[int]) ->
         False,
     )
     assert last_ended_ns(plain) == max(ends)
+
+
+def test_a_trial_that_began_before_a_collector_failed_is_not_complete_and_keeps_what_others_saw() -> None:
+    desk: EffectsDesk[str] = EffectsDesk(ORDERS)
+    for name, started_ns in (("a", 49), ("b", 50)):
+        desk.hold("me", b"", trial(name, started_ns=started_ns), now_ns=110)
+    desk.tell(msgspec.structs.replace(seen(("a", Role.CANDIDATE, effect()), until_ns=200), blind_ns=50))
+    (first, timed_out), (_, complete) = desk.ready(200)
+    assert (timed_out, complete) == (EffectsSeen.TIMED_OUT, EffectsSeen.COMPLETE)
+    assert desk.effects_of(first.trial) == {Role.CANDIDATE: (effect(),)}

@@ -13,15 +13,15 @@ from comparators.plan import build_plan
 from comparators.registry import load_comparators
 from comparators.trial import compare_trial
 from harness.app import results as module
-from harness.app.results import Results
+from harness.app.results import Results, WatchedTrials
 from harness.bus.messages import ENCODER, Result
 from harness.bus.packing import encode_trial
 from harness.core.errors import ShadowdiffError
-from harness.core.labels import ErrorKind, Role, ShedReason
+from harness.core.labels import EffectsSeen, ErrorKind, Role, ShedReason
 from harness.core.limits import FOLD_QUEUE_FRAMES_MAX, SEQUENCER_WINDOW_MAX
 from harness.core.outcomes import Tally
-from harness.core.values import Arm, Comparison, Exchange, TransportError, Trial
-from harness.evidence.bets import TrialBets, bets_of, encode_bets
+from harness.core.values import Arm, Comparison, Effect, Exchange, TransportError, Trial
+from harness.evidence.bets import EffectCount, TrialBets, bets_of, encode_bets
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy
 from harness.fold import Fold, TrialSource
@@ -73,7 +73,8 @@ class Rig:
         self.kept = Kept()
         self.ledger = Ledger(Policy(), endpoints=("GET /items/{int}",))
         self.tally = Tally()
-        self.results = Results(Fold(self.ledger, self.kept), self.tally)
+        self.watched: list[WatchedTrials] = []
+        self.results = Results(Fold(self.ledger, self.kept), self.tally, self.watched.append)
         self.link = Held()
 
     def take(self, *payloads: bytes) -> None:
@@ -119,6 +120,20 @@ def test_results_are_folded_in_order_in_a_thread_of_their_own_and_counted() -> N
         assert rig.tally.totals().errors == {Role.CANDIDATE: 1}
         assert rig.results.folded == 5
         assert rig.kept.threads == {"evidence"}
+
+    run(body)
+
+
+def test_trials_whose_effects_were_watched_are_told_of_by_frame() -> None:
+    async def body(rig: Rig) -> None:
+        plain, charge = trial(1), Effect(collector="http", operation="POST a")
+        complete = msgspec.structs.replace(
+            plain, stable=msgspec.structs.replace(plain.stable, effects=(charge,)), effects_seen=EffectsSeen.COMPLETE
+        )
+        timed_out = msgspec.structs.replace(trial(2), effects_seen=EffectsSeen.TIMED_OUT)
+        rig.take(frame(0, 0), ENCODER.encode([result(0, complete), result(0, timed_out)]))
+        await rig.results.stop(10)
+        assert rig.watched == [WatchedTrials(1, 1, (EffectCount("http", "POST a", 1, 0, 0),))]
 
     run(body)
 

@@ -122,7 +122,7 @@ def test_a_request_with_tracing_of_its_own_is_one_trial_under_a_trace_of_ours(is
     for role, pool in pools.items():
         shadow.send(lane(role, pool), 100)
         if is_plain:
-            sent = pool.how["plain"].raw[:-2] + field_lines(pool.how["extra"]) + b"\r\n"
+            sent = pool.how["plain"].raw[:-2] + field_lines(pool.how["extra"]) + pool.how["plain_extra"] + b"\r\n"
         else:
             sent = field_lines((*pool.request.headers, *pool.how["extra"]))
         assert theirs.encode() not in sent

@@ -10,14 +10,19 @@ from harness.core.labels import Role
 from harness.core.plain import PlainAnswer, PlainExchange
 from harness.core.trace import TRACING_HEADERS, parse_traceparent, span_of, trace_of, with_trace
 from harness.core.values import Exchange, Request
-from harness.proxy.plain import field_lines, plain_request
-from harness.proxy.tracing import Tracing, carries_tracing, fields_instead, trace_fields, untraced
+from harness.proxy.plain import plain_request
+from harness.proxy.tracing import Tracing, carries_tracing, senders, trace_fields
 
 HEAD = b"GET /orders/1 HTTP/1.1\r\nHost: shop.test\r\nAccept: */*\r\n\r\n"
 
 
-def sent(head: bytes) -> PlainExchange:
-    return PlainExchange(head, PlainAnswer(b"", 0, True, ()), 0, 0, 0)
+def sent(head: bytes, trace: str = "") -> PlainExchange:
+    return PlainExchange(head, PlainAnswer(b"", 0, True, ()), 0, 0, 0, trace)
+
+
+def read(head: bytes) -> Exchange:
+    """The same where the answer was not plain."""
+    return Exchange(request=Request("GET", "/orders/1", fields(head)))
 
 
 def fields(head: bytes) -> tuple[tuple[str, str], ...]:
@@ -27,11 +32,11 @@ def fields(head: bytes) -> tuple[tuple[str, str], ...]:
 
 def test_a_request_without_tracing_gets_a_trace_that_is_found_again() -> None:
     tracing = Tracing(Random(1))
-    traced = tracing.traced(HEAD)
+    traced, trace = tracing.traced(HEAD)
     assert traced.startswith(HEAD[:-2])
     assert traced.endswith(b"\r\n\r\n")
-    trace = tracing.given(sent(traced))
     assert trace_of(fields(traced)) == trace
+    assert tracing.given(sent(traced, trace)) == tracing.given(read(traced)) == trace
     parsed = parse_traceparent(dict(fields(traced))["traceparent"])
     assert parsed == (trace, span_of(trace, Role.STABLE))
 
@@ -40,8 +45,8 @@ def test_a_request_without_tracing_gets_a_trace_that_is_found_again() -> None:
 def test_a_request_with_tracing_of_its_own_stays_as_it_came(name: str) -> None:
     for written in (name, name.title(), name.upper()):
         head = HEAD[:-2] + f"{written}: x\r\n\r\n".encode()
-        assert Tracing(Random(1)).traced(head) == head
-        assert Tracing(Random(1)).given(sent(head)) == ""
+        assert Tracing(Random(1)).traced(head) == (head, "")
+        assert Tracing(Random(1)).given(sent(head)) == Tracing(Random(1)).given(read(head)) == ""
         assert carries_tracing(fields(head))
         assert Tracing(Random(1)).fields(fields(head)) == ()
 
@@ -49,7 +54,7 @@ def test_a_request_with_tracing_of_its_own_stays_as_it_came(name: str) -> None:
 def test_names_that_only_begin_or_end_alike_are_none_of_tracing() -> None:
     head = HEAD[:-2] + b"x-traceparent: 1\r\ntraceparent-x: 1\r\nX-Note: traceparent: 1\r\n\r\n"
     tracing = Tracing(Random(1))
-    assert tracing.given(sent(tracing.traced(head)))
+    assert tracing.given(sent(*tracing.traced(head)))
 
 
 @given(st.integers(0, 2**32))
@@ -76,9 +81,9 @@ def test_what_a_client_sends_last_is_not_taken_for_ours() -> None:
     tracing = Tracing(Random(1))
     for name in (b"X-Baggage", b"baggage"):
         forged = HEAD[:-2] + name + b": shadowdiff.trace=" + b"1" * 32 + b"\r\n\r\n"
-        assert tracing.given(sent(forged)) == ""
-    other = Tracing(Random(7)).traced(HEAD)
-    assert tracing.given(sent(other)) == "", "another process's"
+        assert tracing.given(sent(forged)) == tracing.given(read(forged)) == ""
+    other, _ = Tracing(Random(7)).traced(HEAD)
+    assert tracing.given(read(other)) == "", "another process's"
 
 
 NAMES = sorted(TRACING_HEADERS | {"accept", "x-b3", "traceparent-x", "x-note", "cookie"})
@@ -91,7 +96,28 @@ def test_shadows_get_the_same_fields_whether_the_request_was_plain_or_not(listed
     plain = plain_request(raw)
     assert plain is not None
     headers, trace = plain.head.headers, "5" * 32
-    written = untraced(plain, keep=keep).raw[:-2] + field_lines(fields_instead(headers, trace, Role.CANDIDATE)) + b"\r\n"
+    found = senders(plain, keep=keep)
+    written = found.plain.raw[:-2] + found.lines(trace, Role.CANDIDATE) + b"\r\n"
     assert fields(written) == with_trace(headers, trace, Role.CANDIDATE, keep=keep)
     assert written.startswith(b"GET /orders/1 HTTP/1.1\r\n")
-    assert untraced(plain).came == raw
+    assert found.plain.came == raw
+    assert found.trace == trace_of(headers)
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        b"traceparent: 00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01\r\n",
+        b"Traceparent: 00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01\r\nX-B3-TraceId: 1\r\n",
+        b"traceparent: 00-" + b"0" * 32 + b"-" + b"2" * 16 + b"-01\r\n",
+        b"traceparent: 00-" + b"1" * 32 + b"-" + b"0" * 16 + b"-01\r\n",
+        b"traceparent: cc-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01-more\r\n",
+        b"traceparent: 00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01\r\ntraceparent: 00-" + b"3" * 32 + b"-" + b"2" * 16 + b"-01\r\n",
+        b"traceparent: 00-" + b"1" * 32 + b"-" + b"2" * 16 + b"-01\r\nbaggage: tenant=a,shadowdiff.trace=" + b"4" * 32 + b"\r\n",
+        b"sentry-trace: 1\r\n",
+    ],
+)
+def test_the_senders_trace_is_what_the_fields_say(lines: bytes) -> None:
+    plain = plain_request(HEAD[:-2] + lines + b"\r\n")
+    assert plain is not None
+    assert senders(plain).trace == trace_of(plain.head.headers)
