@@ -52,6 +52,8 @@ class StoredFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Requests that were to be compared in each pass; None for a stream."""
     totals: Totals = Totals()
     interrupted: bool = False
+    ended: str = ""
+    """Why the run ended before its time, where not by a signal."""
     has_candidate: bool = True
     live: bool = False
     unused_rules: tuple[str, ...] = ()

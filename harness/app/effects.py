@@ -14,6 +14,7 @@ from typing import Any, Final
 import msgspec
 
 from harness.app import parts
+from harness.app.signals import Stop
 from harness.core.clock import Clock
 from harness.core.errors import SetupError, UsageError
 from harness.core.labels import Design, Role
@@ -49,10 +50,15 @@ class Effects:
         redactor: Redactor,
         live: bool = False,
         started: Collection[Role] = (),
+        stop: Stop | None = None,
     ) -> None:
-        """`started`: the roles whose builds the harness starts. Raises UsageError, and SetupError where builds cannot be isolated."""
+        """`started`: the roles whose builds the harness starts; `stop` ends what collectors take long for before a pass.
+
+        Raises UsageError, and SetupError where builds cannot be isolated.
+        """
         self._settings = settings
         self._redactor = redactor
+        self._stop = stop or Stop()
         self._isolation = _isolation(started) if settings.isolate else None
         self._rng = parts.rng_of(identity, "traces")
         self._folder = Path(tempfile.gettempdir()) / f"shadowdiff-effects-{identity.id}-{secrets.token_hex(4)}"
@@ -78,7 +84,10 @@ class Effects:
         return Design.TWO_ARM if favoured and design is Design.THREE_ARM else design
 
     async def open(self, roles: Collection[Role]) -> None:
-        """Begin to listen, before any build starts. Raises SetupError, and UsageError where isolated builds could not reach a collector."""
+        """Begin to listen, before any build starts.
+
+        Raises SetupError, UsageError where isolated builds could not reach a collector, and StoppedError.
+        """
         if self._isolation is not None:
             self._isolation.open()
         if self.hub is None:
@@ -89,7 +98,7 @@ class Effects:
                 (self._folder / collector.name).mkdir(mode=0o700)
         except OSError as error:
             raise SetupError(f"cannot be made: {error.strerror}", where=str(self._folder), fix="make room, or set TMPDIR") from error
-        await self.hub.open(roles)
+        await self._stop.heeded(self.hub.open(roles))
         if self._isolation is not None:
             _let_reach(self._isolation, self.hub)
 
@@ -110,14 +119,14 @@ class Effects:
         return command if self._isolation is None or role not in self._isolation.roles else self._isolation.entered(role, command)
 
     async def prepare(self) -> None:
-        """See `Surroundings`."""
+        """See `Surroundings`. Raises StoppedError too."""
         if self.hub is not None:
-            await self.hub.prepare()
+            await self._stop.heeded(self.hub.prepare())
 
     async def attach(self) -> None:
-        """The builds are ready. Raises SetupError."""
+        """The builds are ready. Raises SetupError and StoppedError."""
         if self.hub is not None:
-            await self.hub.attach()
+            await self._stop.heeded(self.hub.attach())
 
     async def begin(self, request: Request, roles: Collection[Role], *, alone: bool) -> "_TrialWatch":
         """See `replay.watch.Watch`."""

@@ -11,10 +11,10 @@ from harness.app.captures import load
 from harness.app.context import Context, StoredFacts
 from harness.app.effects import IDLE, Effects, idle_sections
 from harness.app.pools import Pools
-from harness.app.signals import Stop, with_stop
+from harness.app.signals import Stop, StoppedError, with_stop
 from harness.app.traffic import chosen_sessions, with_variants
 from harness.core.endpoint import EndpointMapper, entity_of
-from harness.core.errors import UsageError
+from harness.core.errors import ShadowdiffError, UsageError
 from harness.core.http import SAFE_METHODS
 from harness.core.labels import Aspect, Control, Role, RunMode, SkipReason
 from harness.core.values import Request, Trial
@@ -95,6 +95,7 @@ class _GateRun:
             clock=parts.SystemClock(),
             redactor=parts.redactor_of(loaded.settings.redact),
             started=[role for role, spec in self._chosen.specs.items() if spec.command is not None],
+            stop=stop,
         )
         self._design = self._effects.design(self._chosen.design)
         self._context = Context(
@@ -112,6 +113,10 @@ class _GateRun:
         self._fresh = self._state_is_fresh()
         self._seq = 0
         self._passes: list[PassResult] = []
+        self._addresses: dict[Role, str] = {}
+        """Of the last start, which the report names."""
+        self._failure: ShadowdiffError | None = None
+        """Why a further pass could not begin."""
 
     def _is_sent(self, request: Request) -> bool:
         return request.method in SAFE_METHODS or (self._settings.replay.allow_writes and request.method != "TRACE")
@@ -132,43 +137,71 @@ class _GateRun:
             try:
                 await self._effects.open(self._roles())
                 async with self._targets:
-                    addresses = await self._replay()
+                    await self._replay()
+            except StoppedError:  # before a pass began: all of it counts as interrupted
+                await self._send_pass()
             finally:
                 await self._effects.close()
-            report, verdict = self._finish(addresses)
+            report, verdict = self._finish()
         finish.show(self._ui, context, report)
         self._effects.check()
-        return report, self._stop.exit_code or finish.exit_code(verdict)
+        return report, self._stop.exit_code or self._exit_code(verdict)
 
-    async def _replay(self) -> dict[Role, str]:
-        """The builds started, all passes sent and compared; the addresses of the last start."""
+    def _exit_code(self, verdict: Verdict | None) -> int:
+        """The verdict's; where there is none, that of what ended the run."""
+        return self._failure.exit_code if verdict is None and self._failure is not None else finish.exit_code(verdict)
+
+    async def _replay(self) -> None:
+        """The builds started, all passes sent and compared."""
         if commands := [str(role) for role, spec in self._chosen.specs.items() if spec.command is not None]:
             self._ui.info(f"starting {', '.join(commands)}")
-        addresses = await self._targets.start()
+        self._addresses = await self._targets.start()
         self._pipeline.start()
         try:
-            return await self._send_passes(addresses)
+            await self._send_passes()
         finally:
             try:
                 await self._pools.close()
             finally:
                 await self._pipeline.stop()
 
-    async def _send_passes(self, addresses: dict[Role, str]) -> dict[Role, str]:
-        """Send until all is decided; the addresses of the last start, which the report names."""
+    async def _send_passes(self) -> None:
+        """Send until all is decided, or a further pass cannot begin: what was sent until then is judged, and never passes."""
         for index in range(self._passes_max()):
             await self._pools.close()  # first: a build that ends in order waits for the connections it serves
-            if index and self._fresh and self._settings.replay.state != "stateless":
-                addresses = await self._targets.restart()
-            await self._effects.attach()
-            self._pools.open({role: addresses.get(role, addresses[Role.STABLE]) for role in self._roles()})
-            self._passes.append(await run_pass(self._job(index), self._io(index)))
+            try:
+                if index and self._fresh and self._settings.replay.state != "stateless":
+                    self._addresses = await self._targets.restart()
+                await self._effects.attach()
+            except ShadowdiffError as error:
+                if not index:
+                    raise
+                self._fail(error)
+                break
+            self._pools.open({role: self._addresses.get(role, self._addresses[Role.STABLE]) for role in self._roles()})
+            await self._send_pass()
             await self._effects.end_pass(whole=not self._stop.requested)
-            self._seq = self._passes[-1].seq_next
             await self._pipeline.drain()
             if self._stop.requested or self._is_decided(await self._pipeline.snapshot()):
                 break
-        return addresses
+
+    async def _send_pass(self) -> None:
+        """Send every request once; where somebody has asked to stop, count them."""
+        index = len(self._passes)
+        self._passes.append(await run_pass(self._job(index), self._io(index)))
+        self._seq = self._passes[-1].seq_next
+
+    def _fail(self, error: ShadowdiffError) -> None:
+        """A further pass cannot begin. The error may quote a build's output, which is for people and not for the report."""
+        self._failure = error
+        self._ui.warn(self._context.redactor.text(f"pass {len(self._passes) + 1} could not begin: {error}"))
+
+    def _ended(self) -> str:
+        """Why the run ended before its time, in a line; empty where it did not."""
+        if self._failure is None:
+            return ""
+        what = self._failure.what.partition("\n")[0].removesuffix("; last output:")
+        return self._context.redactor.text(f"pass {len(self._passes) + 1} could not begin: {what}")
 
     def _passes_max(self) -> int:
         passes = self._settings.replay.passes
@@ -227,7 +260,7 @@ class _GateRun:
             watch=self._effects if self._effects.on else None,
         )
 
-    def _finish(self, addresses: dict[Role, str]) -> tuple[Report, Verdict | None]:
+    def _finish(self) -> tuple[Report, Verdict | None]:
         """Judge, and write what the run leaves behind; no verdict for a replay."""
         context = self._context
         self._count_left_out()
@@ -240,18 +273,20 @@ class _GateRun:
                 totals,
                 context.policy.policy,
                 interrupted=self._stop.requested,
+                ended=self._ended(),
                 replayable=self._replayable,
                 unused_rules=context.unused_rules(),
                 effects=self._effects.facts(),
             )
         stored = StoredFacts(
-            run=context.facts(self._target_facts(addresses), self._capture_facts()),
+            run=context.facts(self._target_facts(), self._capture_facts()),
             policy=context.policy.policy,
             control=self._chosen.control,
             design=self._design,
             endpoints=context.endpoints,
             replayable=self._replayable,
             interrupted=self._stop.requested,
+            ended=self._ended(),
             totals=totals,
             unused_rules=context.unused_rules(),
             effects=self._effects.facts(),
@@ -277,12 +312,9 @@ class _GateRun:
             f"seed {self._context.identity.seed}"
         )
 
-    def _target_facts(self, addresses: dict[Role, str]) -> dict[Role, TargetFacts]:
-        return {
-            role: TargetFacts(address=addresses[role], command=self._chosen.specs[role].command)
-            for role in Role
-            if role in self._chosen.specs
-        }
+    def _target_facts(self) -> dict[Role, TargetFacts]:
+        specs = {role: self._chosen.specs[role] for role in Role if role in self._chosen.specs}
+        return {role: TargetFacts(address=self._addresses.get(role, spec.url or ""), command=spec.command) for role, spec in specs.items()}
 
     def _capture_facts(self) -> list[CaptureFacts]:
         files = self._capture.files
@@ -300,7 +332,7 @@ class _GateRun:
         return sum(entry.file == file for entry in self._capture.entries)
 
     def _blind(self) -> list[Blind]:
-        found: list[Blind] = []
+        found = [Blind(what=ended)] if (ended := self._ended()) else []
         if self._capture.other_hosts:
             shown = ", ".join(sorted(self._capture.other_hosts)[:5])
             found.append(Blind(what=f"requests to hosts that are not mapped ({shown})", count=sum(self._capture.other_hosts.values())))

@@ -13,21 +13,23 @@ import msgspec
 
 from harness.app import parts
 from harness.app.effects import Effects
+from harness.app.results import WatchedTrials
 from harness.bus.messages import EffectsOrders, SeenEffects
 from harness.core.clock import Clock
-from harness.core.labels import EffectsSeen, Role
+from harness.core.labels import Role
 from harness.core.limits import EFFECT_OPERATIONS_MAX
 from harness.core.redact import Redactor
 from harness.core.values import Effect
 from harness.core.watched import EffectsFacts, LapseFact, Unattributed, Watched
 from harness.effects.api import Observed
-from harness.effects.hub import Hub
-from harness.evidence.bets import TrialBets
+from harness.effects.hub import DRAIN_SECONDS_MAX, Drained, Hub
 from harness.report.redacted import redact_facts
 from harness.settings.effects import EffectsSettings
 
-ASK_SECONDS: Final = 0.02
+ASK_SECONDS: Final = 0.05
 """How often the collectors are asked what they saw."""
+PATIENCE_SECONDS: Final = 0.5
+"""How long a collector may take to answer before the others' answers are told without its own."""
 MARGIN_SECONDS: Final = 0.005
 """Between what a collector saw and its next answer."""
 EFFECTS_PER_MESSAGE_MAX: Final = 2_000
@@ -45,13 +47,11 @@ class Attributed:
         self.complete = 0
         self.timed_out = 0
 
-    def fold(self, bets: TrialBets) -> None:
-        """A trial was folded."""
-        if bets.effects_seen is EffectsSeen.NONE:
-            return
-        self.complete += bets.effects_seen is EffectsSeen.COMPLETE
-        self.timed_out += bets.effects_seen is EffectsSeen.TIMED_OUT
-        for count in bets.effects:
+    def fold(self, watched: WatchedTrials) -> None:
+        """Trials were folded."""
+        self.complete += watched.complete
+        self.timed_out += watched.timed_out
+        for count in watched.effects:
             key = (count.collector, count.operation)
             if key not in self.counts and len(self.counts) >= EFFECT_OPERATIONS_MAX:
                 key = (count.collector, "other")
@@ -70,9 +70,12 @@ class LiveEffects:
         self._seen: dict[tuple[str, str], Counter[str]] = {}
         self._asking: asyncio.Task[None] | None = None
         self._roles: tuple[Role, ...] = ()
+        self._started = False
         self.attributed = Attributed()
         self._troubles: Counter[str] = Counter()
         """Why what was seen could not be handed on, and how often."""
+        self._doubted_ns = 0
+        """When what was seen was last lost, or may have been. A collector that answers again does not say what it lost."""
 
     @property
     def on(self) -> bool:
@@ -92,6 +95,7 @@ class LiveEffects:
         self._roles = tuple(roles)
         await self._effects.open(roles)
         await self._effects.attach()
+        self._started = True
 
     def places(self) -> list[str]:
         """Where each target is to send what: for people."""
@@ -116,8 +120,9 @@ class LiveEffects:
             await asyncio.gather(self._asking, return_exceptions=True)
             self._asking = None
         try:
-            if (hub := self._effects.hub) is not None and self._roles:
-                await self._hand_on(hub, _to_nobody)
+            if (hub := self._effects.hub) is not None and self._started:
+                for _ in range(2):  # what they were asked for before, and what came since
+                    await self._hand_on(hub, _to_nobody, last=True)
                 await hub.detach()
         finally:
             await self._effects.close()
@@ -144,23 +149,25 @@ class LiveEffects:
             await self._hand_on(hub, tell)
             await asyncio.sleep(ASK_SECONDS)
 
-    async def _hand_on(self, hub: Hub, tell: Tell) -> None:
+    async def _hand_on(self, hub: Hub, tell: Tell, *, last: bool = False) -> None:
         """Ask once, and tell. A collector of another package that gives out nonsense must not end the asking."""
         try:
-            await self._tell_what_was_seen(hub, tell)
+            self._tell(await hub.drained(DRAIN_SECONDS_MAX if last else PATIENCE_SECONDS, stragglers=last), tell)
         except Exception as error:  # noqa: BLE001 - counted and shown; the others are asked on
+            self._doubted_ns = self._clock.monotonic_ns()
             self._troubles[f"what was seen could not be handed on: {type(error).__name__}"] += 1
 
-    async def _tell_what_was_seen(self, hub: Hub, tell: Tell) -> None:
-        asked_ns = self._clock.monotonic_ns()
-        found = await hub.drained()
-        for one in found:
+    def _tell(self, drained: Drained, tell: Tell) -> None:
+        if drained.failed:
+            self._doubted_ns = self._clock.monotonic_ns()
+        for one in drained.observed:
             self._count(one)
-        named = [(one.trace, one.role, one.effect) for one in found if one.trace]
-        until_ns = asked_ns - int(MARGIN_SECONDS * 1e9)
+        named = [(one.trace, one.role, one.effect) for one in drained.observed if one.trace]
+        until_ns = max(0, drained.told_ns - int(MARGIN_SECONDS * 1e9))
         for start in range(0, max(1, len(named)), EFFECTS_PER_MESSAGE_MAX):
             last = start + EFFECTS_PER_MESSAGE_MAX >= len(named)
-            if untold := tell(SeenEffects(tuple(named[start : start + EFFECTS_PER_MESSAGE_MAX]), until_ns if last else 0)):
+            told = tuple(named[start : start + EFFECTS_PER_MESSAGE_MAX])
+            if untold := tell(SeenEffects(told, until_ns if last else 0, self._doubted_ns)):
                 self._troubles["comparison was too busy to be told what was seen"] += untold
 
     def _count(self, one: Observed) -> None:

@@ -5,7 +5,7 @@ import os
 import secrets
 import signal
 from collections.abc import Callable
-from contextlib import AsyncExitStack
+from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
 
@@ -18,7 +18,7 @@ from harness.app.live_effects import LiveEffects
 from harness.app.recorder import Recorder
 from harness.app.reloading import change
 from harness.app.results import Results
-from harness.app.signals import Stop, with_stop
+from harness.app.signals import Stop, StoppedError, with_stop
 from harness.bus.messages import ENCODER, CompareOrders, IngressOrders, Recorded
 from harness.core.errors import SetupError, ShadowdiffError
 from harness.core.labels import NEXT_STEP, Control, Design, ReasonCode, Role, RunMode, VerdictState
@@ -109,6 +109,7 @@ class LiveRun:
         with context:
             # Undone in reverse, each whatever the others raise: what feeds a part ends before it.
             async with AsyncExitStack() as ending:
+                ending.enter_context(suppress(StoppedError))  # before it served: the report says that nothing was compared
                 if self._recorder is not None:
                     self._recorder.start(context.redactor)
                     ending.push_async_callback(asyncio.to_thread, self._recorder.stop, STOP_GRACE_SECONDS)
@@ -118,7 +119,7 @@ class LiveRun:
                 ending.push_async_callback(self._results.stop, COMPARE_STALL_SECONDS_MAX)
                 self._fleet = Fleet(self._orders(), self._results, context.tally, on_record=self._on_record(), notice=self._ui.warn)
                 ending.push_async_callback(self._effects.stop)  # after the fleet: what it still compares waits for what is seen
-                await self._effects.start(tuple(self._urls))
+                await stop.heeded(self._effects.start(tuple(self._urls)))
                 self._effects.watch(self._fleet.tell_effects)
                 host, port = parse_address(self._settings.proxy.listen or "")
                 ending.push_async_callback(self._fleet.stop, STOP_GRACE_SECONDS)

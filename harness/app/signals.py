@@ -3,11 +3,22 @@
 import asyncio
 import signal
 from collections.abc import Callable, Coroutine
-from typing import Any, Final
+from typing import Any, Final, TypeVar
+
+from harness.core.errors import ShadowdiffError
 
 SIGNALS: Final = (signal.SIGINT, signal.SIGTERM)
 FOR_THE_SUPERVISOR: Final = (signal.SIGINT, signal.SIGHUP, signal.SIGUSR1)
 """What a terminal or a service manager may send to the whole group: worker processes leave it to their supervisor, which tells them."""
+
+_END_SECONDS: Final = 1.0
+"""How long work that is cancelled may take to end before it is cancelled once more: some wait for an answer to that, too."""
+
+T = TypeVar("T")
+
+
+class StoppedError(Exception):
+    """Something was given up because somebody asked to stop."""
 
 
 class Stop:
@@ -37,6 +48,24 @@ class Stop:
     async def wait(self) -> None:
         """Returns once somebody asked to stop."""
         await self.event.wait()
+
+    async def heeded(self, work: Coroutine[Any, Any, T]) -> T:
+        """What comes of `work`, which is cancelled as soon as somebody asks to stop: StoppedError then, once it has cleaned up."""
+        if self.requested:
+            work.close()
+            raise StoppedError
+        task = asyncio.create_task(work)
+        asked = asyncio.create_task(self.wait())
+        try:
+            await asyncio.wait({task, asked}, return_when=asyncio.FIRST_COMPLETED)
+        finally:  # a cancellation, which a second signal gives, ends it too
+            asked.cancel()
+            while not task.done():
+                task.cancel()
+                await asyncio.wait({task}, timeout=_END_SECONDS)
+        if self.event.is_set() and (task.cancelled() or isinstance(task.exception(), ShadowdiffError)):
+            raise StoppedError  # what fails by being cancelled is no failure
+        return task.result()
 
 
 async def with_stop(body: Callable[[Stop], Coroutine[Any, Any, int]], *, notice: Callable[[str], None] | None = None) -> int:

@@ -54,6 +54,7 @@ def judge_again(run: Path, policy: str | None = None) -> tuple[Report, Verdict]:
         facts.totals,
         chosen,
         interrupted=facts.interrupted,
+        ended=facts.ended,
         has_candidate=facts.has_candidate,
         replayable=facts.replayable,
         unused_rules=facts.unused_rules,

@@ -99,7 +99,7 @@ BUS_FRAME_BYTES_MAX: Final = 64 * 1024 * 1024
 """One frame: a trial with each arm's request and answer at their capture bounds, and some."""
 BUS_SHARED_BODY_BYTES_MIN: Final = 16 * 1024
 """Bodies from this size on are carried once where arms have them in common; for smaller ones copying is cheaper than looking."""
-BUS_TRIALS_MAX: Final = 2048
+BUS_TRIALS_MAX: Final = 4096
 """Trials of an ingress worker that wait for comparison, or are being compared."""
 BUS_BYTES_MAX: Final = 128 * 1024 * 1024
 """Body bytes of the same."""
@@ -302,6 +302,8 @@ EFFECTS_UNDRAINED_BYTES_MAX: Final = 64 * 1024 * 1024
 """Bytes of the documents of these."""
 EFFECT_OPERATIONS_MAX: Final = 2_000
 """Operations of effects that are told apart in a run; further ones are called `other`."""
+MADE_ROWS_COMPARED_MAX: Final = 64
+"""Rows that one target made in a trial, not quite like any other's, that are paired by likeness; more are paired by their order."""
 GENERATED_KEYS_MAX: Final = 100_000
 """Keys made by a store that are known by name, of all targets together; the oldest go first, and stand by their number again."""
 EFFECT_WAIT_SECONDS_MAX: Final = 60
@@ -327,7 +329,11 @@ TAPE_MASKS_MAX: Final = 64
 SPAN_EXPORT_BYTES_MAX: Final = 16 * 1024 * 1024
 """One OTLP export, as sent and decompressed; a larger one is refused with 413."""
 SPAN_EXPORTS_BYTES_MAX: Final = 64 * 1024 * 1024
-"""OTLP exports being received at once; further ones are asked to come again (503)."""
+"""OTLP exports being received and taken apart at once, as sent or decompressed; further ones are asked to come again (503)."""
+SPAN_EXPORT_SHARED_BYTES_MAX: Final = 1024 * 1024
+"""OTLP exports up to this size are taken apart side by side; larger ones, which are many times that when decoded, one by one."""
+SPAN_CONNECTIONS_MAX: Final = 512
+"""gRPC connections of all targets at once that exports are taken from; further ones are cut."""
 SPAN_EXPORT_SECONDS_MAX: Final = 30.0
 """How long the sender of an OTLP export may take."""
 SPAN_STATEMENT_CHARS_MAX: Final = 32 * 1024

@@ -8,7 +8,7 @@ import asyncio
 from collections import Counter
 from collections.abc import Awaitable, Callable, Collection, Iterable
 from functools import partial
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 from urllib.parse import urlsplit
 
 import msgspec
@@ -45,6 +45,16 @@ class Seen(msgspec.Struct, frozen=True):
     state: EffectsSeen
 
 
+class Drained(NamedTuple):
+    """What was seen since the last look."""
+
+    observed: list[Observed]
+    told_ns: int
+    """Everything that any collector saw up to then has been given out (monotonic); 0 where one has never answered."""
+    failed: bool
+    """A collector failed meanwhile: what it saw up to now may be lost."""
+
+
 class Hub:
     """The collectors of one run. `wait_s` bounds the wait for a trial's effects after its last answer."""
 
@@ -61,6 +71,9 @@ class Hub:
         self._failed_before: dict[str, int] = {}
         """Open trial -> failures until it began."""
         self._opened: list[Collector] = []
+        self._draining: dict[str, _Draining] = {}
+        """Collectors that were asked and have not answered yet."""
+        self._told_ns = dict.fromkeys(self._locks, 0)
         self._roles: tuple[Role, ...] = ()
         self.problem: SetupError | None = None
         """Something that users asked for could not be kept."""
@@ -101,10 +114,14 @@ class Hub:
                 await _begun(collector, "prepare", collector.prepare(role))
 
     async def attach(self) -> None:
-        """The builds are ready. What they did while starting is nobody's. Raises SetupError."""
+        """The builds are ready. What they did while starting is nobody's. Raises SetupError, with all of them detached again."""
         self._keys.clear()
-        for collector in self.collectors:
-            await _begun(collector, "attach", collector.attach())
+        try:
+            for collector in self.collectors:
+                await _begun(collector, "attach", collector.attach())
+        except BaseException:  # a cancellation too: the builds stop next, and need what is theirs for that
+            await self.detach()
+            raise
         for collector in self.collectors:
             found = await self._guarded(collector, "drain", collector.drain, DRAIN_SECONDS_MAX)
             self._told(collector, "drain", partial(self._attribution.file_late, found or (), collector.name))
@@ -148,12 +165,34 @@ class Hub:
         await asyncio.gather(*(self._drained(collector) for collector in self.collectors))
         self._attribution.looked()
 
-    async def drained(self) -> list[Observed]:
-        """What all collectors saw since they were last asked, for whoever attributes it in another place."""
-        found = await asyncio.gather(
-            *(self._guarded(collector, "drain", collector.drain, DRAIN_SECONDS_MAX) for collector in self.collectors)
-        )
-        return [one for observed in found for one in observed or ()]
+    async def drained(self, patience_s: float, *, stragglers: bool = False) -> Drained:
+        """What all collectors saw since they were last asked, for whoever attributes it in another place.
+
+        One that takes longer than `patience_s` holds up none of the others: what it gives out is told at a later call, and it
+        is waited for again only where `stragglers` are.
+        """
+        asked: set[asyncio.Task[list[Observed] | None]] = set()
+        for collector in self.collectors:
+            if collector.name not in self._draining:
+                task = asyncio.create_task(self._drained_alone(collector), name=f"drain-{collector.name}")
+                self._draining[collector.name] = _Draining(self._clock.monotonic_ns(), task)
+                asked.add(task)
+        if stragglers:
+            asked = {draining.task for draining in self._draining.values()}
+        if asked:
+            await asyncio.wait(asked, timeout=patience_s)
+        observed: list[Observed] = []
+        failed = False
+        for name, draining in list(self._draining.items()):
+            if not draining.task.done():
+                continue
+            del self._draining[name]
+            if (found := draining.task.result()) is None:
+                failed = True
+            else:
+                observed += found
+                self._told_ns[name] = draining.asked_ns
+        return Drained(observed, min(self._told_ns.values(), default=0), failed)
 
     async def end_pass(self, *, whole: bool = True) -> None:
         """A pass is over: what came late is filed, the stored states are compared, and the builds are let go of.
@@ -187,6 +226,8 @@ class Hub:
         A cancellation, which a second signal gives, ends the wait for one of them; the others are closed all the same.
         """
         cancelled: asyncio.CancelledError | None = None
+        for draining in self._draining.values():
+            draining.task.cancel()
         while self._opened:
             collector = self._opened.pop(0)
             try:
@@ -268,6 +309,14 @@ class Hub:
             observed = await self._asked(collector, "drain", collector.drain, DRAIN_SECONDS_MAX)
             self._told(collector, "drain", partial(self._attribution.file, observed or (), collector.name))
 
+    async def _drained_alone(self, collector: Collector) -> list[Observed] | None:
+        """What a collector saw since it was last asked; None, and a lapse, where it does not say it."""
+        found = await self._guarded(collector, "drain", collector.drain, DRAIN_SECONDS_MAX)
+        if found is None or all(isinstance(one, Observed) for one in found):
+            return found
+        self._failures[collector.name, "`drain` gave out what is no observation"] += 1
+        return None
+
     async def _asked(self, collector: Collector, what: str, call: Callable[[], Awaitable[T]], seconds_max: float) -> T | None:
         """As `_guarded`, without waiting again for what hung again and again."""
         if self._hangs[collector.name, what] >= HANGS_MAX:
@@ -299,14 +348,26 @@ class Hub:
             self._failures[collector.name, f"`{what}` failed: {type(error).__name__}"] += 1
 
 
+class _Draining(NamedTuple):
+    """A collector was asked what it saw."""
+
+    asked_ns: int
+    task: "asyncio.Task[list[Observed] | None]"
+
+
 async def _begun(collector: Collector, what: str, work: Awaitable[None]) -> None:
-    """Wait for something without which the run cannot begin. Raises SetupError where it takes too long."""
+    """Wait for something without which the run cannot begin. Raises SetupError where it takes too long or fails."""
     try:
         async with asyncio.timeout(BEGIN_SECONDS_MAX):
             await work
     except TimeoutError:
         said = f"the collector `{collector.name}` hangs: `{what}` took longer than {BEGIN_SECONDS_MAX:g} s"
         raise SetupError(said, where="effects.collect", fix="see whether what it watches can be reached, or leave it out") from None
+    except ShadowdiffError:
+        raise
+    except Exception as error:
+        said = f"the collector `{collector.name}` failed: `{what}` raised {type(error).__name__}: {error}"
+        raise SetupError(said, where="effects.collect", fix="update its package, or leave it out") from error
 
 
 def own_addresses(texts: Iterable[str]) -> frozenset[tuple[str, int]]:

@@ -152,8 +152,11 @@ def bets_of(trial: Trial, comparison: Comparison, secret: bytes = b"") -> TrialB
 def _effect_counts(trial: Trial) -> tuple[EffectCount, ...]:
     counts: dict[tuple[str, str], list[int]] = {}
     for index, arm in enumerate((trial.stable, trial.secondary, trial.candidate)):
-        for effect in arm.effects if arm is not None else ():
-            counts.setdefault((effect.collector, effect.operation), [0, 0, 0])[index] += 1
+        if arm is not None and arm.effects:
+            for effect in arm.effects:
+                counts.setdefault((effect.collector, effect.operation), [0, 0, 0])[index] += 1
+    if not counts:
+        return ()
     return tuple(EffectCount(*place, *count) for place, count in sorted(counts.items()))
 
 

@@ -33,6 +33,7 @@ def judge(
     policy: Policy,
     *,
     interrupted: bool = False,
+    ended: str = "",
     has_candidate: bool = True,
     replayable: int | None = None,
     unused_rules: tuple[str, ...] = (),
@@ -41,16 +42,17 @@ def judge(
     """The verdict.
 
     `replayable` is the number of requests of a capture that are to be compared in each pass, None for a stream.
-    `unused_rules` are shown as a note. `effects` is what was watched beside the trials. The first reason is the headline.
+    `ended` says why the run ended before its time, where nobody interrupted it. `unused_rules` are shown as a note. `effects` is
+    what was watched beside the trials. The first reason is the headline.
     """
     notes = [*_notes(snapshot, totals, unused_rules), *observed.notes_of(snapshot, effects)]
     if not has_candidate:
         return _verdict(VerdictState.INCONCLUSIVE, [reason(ReasonCode.NO_CANDIDATE, "No candidate was under test."), *notes])
     if totals.compared == 0 or snapshot.seq == 0:
         message = f"No request was compared ({count_of(totals.requests, 'request')} seen)."
-        nothing = [*_interrupted(snapshot, interrupted=interrupted), reason(ReasonCode.NO_DATA, message)]
+        nothing = [*_interrupted(snapshot, ended, interrupted=interrupted), reason(ReasonCode.NO_DATA, message)]
         return _verdict(VerdictState.INCONCLUSIVE, [*nothing, *notes])
-    doubts = _doubts(snapshot, totals, policy, interrupted=interrupted, replayable=replayable)
+    doubts = _doubts(snapshot, totals, policy, ended, interrupted=interrupted, replayable=replayable)
     doubts += observed.doubts_of(snapshot, totals, policy, effects)
     broken = observed.failures(snapshot, effects)
     if broken or snapshot.proven_at is not None:
@@ -103,12 +105,12 @@ def _why_failed(snapshot: Snapshot) -> list[Reason]:
     return reasons
 
 
-def _doubts(snapshot: Snapshot, totals: Totals, policy: Policy, *, interrupted: bool, replayable: int | None) -> list[Reason]:
+def _doubts(snapshot: Snapshot, totals: Totals, policy: Policy, ended: str, *, interrupted: bool, replayable: int | None) -> list[Reason]:
     """Everything that keeps a run without proven divergence from passing, but for undecided findings; gravest first."""
     return [
         *_vacuous(snapshot),
         *_not_reproduced(snapshot, policy),
-        *_interrupted(snapshot, interrupted=interrupted),
+        *_interrupted(snapshot, ended, interrupted=interrupted),
         *_no_control(snapshot, policy),
         *_incomplete(totals, policy),
         *_passes(snapshot, policy, replayable),
@@ -116,11 +118,12 @@ def _doubts(snapshot: Snapshot, totals: Totals, policy: Policy, *, interrupted: 
     ]
 
 
-def _interrupted(snapshot: Snapshot, *, interrupted: bool) -> list[Reason]:
-    if not interrupted:
+def _interrupted(snapshot: Snapshot, ended: str, *, interrupted: bool) -> list[Reason]:
+    if not (interrupted or ended):
         return []
-    after = count_of(snapshot.seq, "compared request") if snapshot.seq else "any request was compared"
-    return [reason(ReasonCode.INTERRUPTED, f"The run was interrupted {'after' if snapshot.seq else 'before'} {after}.")]
+    after = f"after {count_of(snapshot.seq, 'compared request')}" if snapshot.seq else "before any request was compared"
+    message = f"The run ended {after}: {ended}." if ended else f"The run was interrupted {after}."
+    return [reason(ReasonCode.INTERRUPTED, message)]
 
 
 def _vacuous(snapshot: Snapshot) -> list[Reason]:

@@ -114,7 +114,7 @@ def _blind(watched: Watched, role: Role | None = None) -> list[str]:
 
 def _not_observed(totals: Totals, policy: Policy, effects: EffectsFacts) -> list[Reason]:
     if not (policy.require_effects or policy.effects):
-        return []
+        return _none_observed(totals, effects)
     code = ReasonCode.EFFECTS_NOT_OBSERVED
     if not effects.watched:
         asked = [f"the policy requires {listed(policy.require_effects)}"] if policy.require_effects else []
@@ -138,6 +138,20 @@ def _not_observed(totals: Totals, policy: Policy, effects: EffectsFacts) -> list
         )
         reasons.append(reason(code, message))
     return reasons
+
+
+def _none_observed(totals: Totals, effects: EffectsFacts) -> list[Reason]:
+    """Whoever names collectors asks for effects, whether the policy requires them or not: a run that had all the effects of not one
+    request has compared answers only."""
+    trials = max(effects.complete + effects.timed_out, totals.compared)
+    if not effects.watched or effects.complete or not trials:
+        return []
+    named = listed(each.collector for each in effects.watched)
+    message = (
+        f"Effects were asked for ({named}), and none of {count_of(trials, 'request')} was judged with all of them: the time to wait "
+        "ended first, or a collector failed."
+    )
+    return [reason(ReasonCode.EFFECTS_NOT_OBSERVED, message)]
 
 
 def _blindfolded(policy: Policy, effects: EffectsFacts) -> list[Reason]:

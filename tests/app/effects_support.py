@@ -2,17 +2,19 @@
 
 import asyncio
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Mapping
 from contextlib import asynccontextmanager
+from importlib.metadata import entry_points
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, Self
 
 import aiohttp
 import pytest
 from aiohttp import web
 
+from harness.app import effects as wiring
 from harness.core.labels import Role
-from harness.effects.api import Observed
+from harness.effects.api import Collector, Observed, Workplace
 from harness.effects.egress.collector import EgressCollector
 from harness.effects.egress.options import address_of
 from harness.settings.effects import EffectsSettings, EgressHostSettings, EgressSettings
@@ -134,3 +136,49 @@ def empty_folder(path: Path) -> bool:
 
 
 Body = Callable[[], Awaitable[None]]
+
+
+class Plugged(Collector):
+    """A collector of another package, made by a test: it sees nothing and writes down what it is asked."""
+
+    name = "plugged"
+    log: list[str]
+
+    @classmethod
+    def make(cls, options: Mapping[str, object], workplace: Workplace) -> Self:
+        del options, workplace
+        cls.log = []
+        return cls()
+
+    async def open(self, roles: Collection[Role]) -> None:
+        del roles
+        self.log.append("open")
+
+    async def prepare(self, role: Role) -> None:
+        self.log.append(f"prepare {role}")
+
+    async def attach(self) -> None:
+        self.log.append("attach")
+
+    async def detach(self) -> None:
+        self.log.append("detach")
+
+    async def close(self) -> None:
+        self.log.append("close")
+
+
+class _Point(NamedTuple):
+    """An entry point."""
+
+    name: str
+    found: type[Collector]
+
+    def load(self) -> type[Collector]:
+        return self.found
+
+
+def plug_in(monkeypatch: pytest.MonkeyPatch, *found: type[Collector]) -> EffectsSettings:
+    """Settings that name these collectors, which are installed beside those of the project."""
+    installed = entry_points
+    monkeypatch.setattr(wiring, "entry_points", lambda group: [*installed(group=group), *(_Point(each.name, each) for each in found)])
+    return EffectsSettings(collect=tuple(each.name for each in found))

@@ -1,6 +1,9 @@
 """Effects in a gate run: builds that really call outside through the egress proxy, from settings to report."""
 
 import asyncio
+import os
+import signal
+import sys
 import tempfile
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -17,10 +20,12 @@ from harness.core.labels import Aspect, Design, Kind, ReasonCode, Role, VerdictS
 from harness.core.redact import Redactor
 from harness.effects.egress.collector import EgressCollector
 from harness.settings.effects import EffectsSettings, EgressSettings
-from harness.settings.schema import ReplaySettings, Settings, TargetSettings, TargetsSettings
-from tests.app.effects_support import Calls, Outside, addresses, callers, charge, charge_twice, empty_folder, watched
+from harness.settings.load import Loaded
+from harness.settings.schema import ReplaySettings, Settings, StoreSettings, TargetSettings, TargetsSettings
+from tests.app.effects_support import Calls, Outside, Plugged, addresses, callers, charge, charge_twice, empty_folder, plug_in, watched
 from tests.app.support import Heard, builds, capture, get, items, report_in, serving, settings, shop
 
+SERVICE = f"{sys.executable} -P -m scenarios.demo.service --port {{port}} --build stable"
 PATH = "$['http POST pay.test/charges']"
 
 
@@ -209,3 +214,116 @@ def test_the_key_of_a_request_is_that_of_its_method_target_and_body() -> None:
     assert request_key(get("/a")) == request_key(get("/a", (("X", "1"),)))
     others = (get("/a"), get("/b"), get("/a", method="POST"), get("/a", body=b"1"))
     assert len({request_key(request) for request in others}) == 4
+
+
+def started(out: Path, effects: EffectsSettings, **targets: str) -> Loaded:
+    """Builds that the harness starts; `targets` are commands other than that of the demo's service."""
+    commands = {"stable": SERVICE, "candidate": SERVICE, **targets}
+    chosen = TargetsSettings(**{role: TargetSettings(command=command, ready="/health") for role, command in commands.items()})
+    replay = ReplaySettings(seed=1, passes=3)
+    return Loaded(Settings(targets=chosen, store=StoreSettings(run_dir=str(out)), replay=replay, effects=effects), {})
+
+
+def ran(loaded: Loaded, file: Path, ui: Heard, *, verdict: bool = True) -> int:
+    async def body() -> int:
+        async with asyncio.timeout(100):
+            return await run_gate(loaded, [file], ui, verdict=verdict)
+
+    return asyncio.run(body())
+
+
+def children() -> list[str]:
+    """Processes that this one has started and that have not ended."""
+    return [child for task in Path("/proc/self/task").iterdir() for child in (task / "children").read_text(encoding="ascii").split()]
+
+
+@pytest.mark.parametrize(("what", "number"), [("open", signal.SIGINT), ("prepare", signal.SIGTERM), ("attach", signal.SIGINT)])
+def test_the_first_signal_is_heard_while_a_collector_opens_prepares_or_attaches_and_leaves_nothing(
+    what: str, number: signal.Signals, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Waiting(Plugged):
+        pass
+
+    async def waits(self: Waiting, *_: object) -> None:
+        self.log.append(f"{what} begun")
+        os.kill(os.getpid(), number)
+        try:
+            await asyncio.sleep(3600)
+        finally:
+            self.log.append(f"{what} ended")
+
+    setattr(Waiting, what, waits)
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    before, ui = children(), Heard()
+    effects = plug_in(monkeypatch, Waiting)
+    assert ran(started(tmp_path / "run", effects), capture(tmp_path / "shop.gor", items(5)), ui) == 128 + number
+    assert Waiting.log[Waiting.log.index(f"{what} begun") :] == [
+        f"{what} begun",
+        f"{what} ended",
+        *(["detach"] if what == "attach" else []),
+        "close",
+    ]
+    assert empty_folder(temporary)
+    assert children() == before
+    report = report_in(tmp_path / "run")
+    assert report.verdict is VerdictState.INCONCLUSIVE
+    assert [reason.code for reason in report.reasons] == [ReasonCode.INTERRUPTED, ReasonCode.NO_DATA]
+    assert report.totals.skipped == {"interrupted": 5}
+
+
+def test_a_signal_between_passes_keeps_what_the_first_one_showed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Interrupted(Plugged):
+        async def prepare(self, role: Role) -> None:
+            await super().prepare(role)
+            if self.log.count(f"prepare {role}") == 2:
+                os.kill(os.getpid(), signal.SIGINT)
+                await asyncio.sleep(3600)
+
+    effects = plug_in(monkeypatch, Interrupted)
+    assert ran(started(tmp_path / "run", effects), capture(tmp_path / "shop.gor", items(5)), Heard()) == 130
+    report = report_in(tmp_path / "run")
+    assert report.verdict is VerdictState.INCONCLUSIVE
+    assert ReasonCode.INTERRUPTED in [reason.code for reason in report.reasons]
+    assert (report.totals.compared, report.totals.skipped) == (5, {"interrupted": 5})
+
+
+class Failing(Plugged):
+    """Cannot attach a third time."""
+
+    async def attach(self) -> None:
+        await super().attach()
+        if self.log.count("attach") == 3:
+            raise SetupError("the database of candidate cannot be reached: password=hunter2", where="effects.plugged", fix="start it")
+
+
+@pytest.mark.parametrize("verdict", [True, False], ids=["gate", "replay"])
+def test_an_attach_that_fails_before_a_later_pass_ends_the_run_with_a_report_of_the_earlier_ones(
+    verdict: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    ui, out = Heard(), tmp_path / "run"
+    code = ran(started(out, plug_in(monkeypatch, Failing)), capture(tmp_path / "shop.gor", items(40)), ui, verdict=verdict)
+    report = report_in(out)
+    assert report.totals.compared == 80
+    why = "pass 3 could not begin: the database of candidate cannot be reached: password="
+    assert why in report.blind[0].what
+    assert "hunter2" not in ui.text + report.blind[0].what + "".join(ui.warnings)
+    assert any("pass 3 could not begin: effects.plugged: the database" in said and "start it" in said for said in ui.warnings)
+    assert Failing.log[-3:] == ["attach", "detach", "close"]
+    if verdict:
+        assert (code, report.verdict) == (3, VerdictState.INCONCLUSIVE)
+        (said,) = [reason.message for reason in report.reasons if reason.code is ReasonCode.INTERRUPTED]
+        assert said.startswith(f"The run ended after 80 compared requests: {why}")
+        assert judge_run(out, None, Heard()) == 3, "judged again, from what was stored"
+    else:
+        assert (code, report.verdict) == (4, None)
+
+
+def test_an_attach_that_fails_before_the_first_pass_is_an_error_and_leaves_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Never(Plugged):
+        async def attach(self) -> None:
+            raise KeyError("a defect of its own")
+
+    with pytest.raises(SetupError, match="`plugged` failed: `attach` raised KeyError"):
+        ran(started(tmp_path / "run", plug_in(monkeypatch, Never)), capture(tmp_path / "shop.gor", items(5)), Heard())
+    assert not (tmp_path / "run").exists()

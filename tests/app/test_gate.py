@@ -395,3 +395,28 @@ def test_another_pass_is_sent_for_a_difference_and_for_an_endpoint_that_looks_sl
         open_questions=questions,
     )
     assert is_open(snapshot, Policy()) is expected
+
+
+def test_a_build_that_does_not_start_again_ends_the_run_with_a_report_of_the_earlier_passes(tmp_path: Path) -> None:
+    ui, out, once = Heard(), tmp_path / "run", tmp_path / "once"
+    code = (
+        "import os, pathlib, sys; here = pathlib.Path(sys.argv[1]); n = len(list(here.iterdir())); (here / str(n)).touch();"
+        "n >= 2 and sys.exit('the licence has run out');"
+        "os.execv(sys.executable, [sys.executable, '-P', '-m', 'scenarios.demo.service', '--port', sys.argv[2], '--build', 'stable'])"
+    )
+    once.mkdir()
+    candidate = TargetSettings(command=f'{sys.executable} -c "{code}" {once} {{port}}', ready="/health")
+    stable = TargetSettings(command=SERVICE, ready="/health")
+    chosen = Settings(
+        targets=TargetsSettings(stable=stable, candidate=candidate),
+        store=StoreSettings(run_dir=str(out)),
+        replay=ReplaySettings(seed=3, passes=4),
+    )
+    assert ran(Loaded(chosen, {}), capture(tmp_path / "shop.gor", items(40)), ui=ui) == 3
+    report = report_in(out)
+    assert (report.verdict, report.totals.compared) == (VerdictState.INCONCLUSIVE, 80)
+    (said,) = [reason.message for reason in report.reasons if reason.code is ReasonCode.INTERRUPTED]
+    assert "pass 3 could not begin: target candidate exited with code 1 before it was ready" in said
+    assert "licence" not in said, "a build's output is for the terminal"
+    assert any("the licence has run out" in said for said in ui.warnings)
+    assert record_in(out).finished

@@ -3,27 +3,57 @@
 import asyncio
 import os
 import signal
+import tempfile
 from collections import Counter
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.app import parts
 from harness.app import proxy as module
+from harness.app.effects_desk import EffectsDesk
 from harness.app.live_effects import Attributed, LiveEffects
 from harness.app.proxy import LiveRun
+from harness.app.results import WatchedTrials
+from harness.app.signals import Stop
+from harness.bus.messages import SeenEffects
 from harness.core.errors import UsageError
-from harness.core.labels import Aspect, Control, Design, EffectsSeen, Kind, Role, ShedReason, VerdictState
+from harness.core.labels import Aspect, EffectsSeen, Kind, ReasonCode, Role, ShedReason, VerdictState
 from harness.core.redact import Redactor
+from harness.core.values import Totals
+from harness.core.watched import EffectsFacts
 from harness.effects.api import Observed
 from harness.effects.egress.collector import EgressCollector
-from harness.evidence.bets import ArmOutcome, EffectCount, TrialBets
+from harness.evidence.bets import EffectCount
+from harness.evidence.gate import judge
+from harness.evidence.ledger import Ledger
+from harness.evidence.policy import Policy
+from harness.evidence.snapshot import Verdict
 from harness.settings.effects import EffectsSettings
-from tests.app.effects_support import HOST, Calls, Outside, addresses, ask, callers, calling, charge, charge_twice, held_drain, watched
+from tests.app.effects_support import (
+    HOST,
+    Calls,
+    Outside,
+    Plugged,
+    addresses,
+    ask,
+    callers,
+    calling,
+    charge,
+    charge_twice,
+    held_drain,
+    plug_in,
+    watched,
+)
 from tests.app.support import Heard, report_in, serving
+from tests.app.test_effects_desk import trial
 from tests.app.test_proxy import live, served, until
+from tests.evidence.test_gate import stream
+from tests.evidence.test_ledger import ENDPOINT
+from tests.sim.world import fold_all
 
 PATH = "$['http POST pay.test/charges']"
 TRACEPARENT = "00-{:032x}-00f067aa0ba902b7-01"
@@ -54,7 +84,7 @@ def ran(
     async def body() -> None:
         listen, beyond = addresses(), outside or Outside()
         async with asyncio.timeout(100), serving(beyond.answer) as url, callers(candidate, listen, waits=waits) as urls:
-            sections = {"effects": watched(url, listen, mode, **(effects or {}))}
+            sections = {"effects": msgspec.structs.replace(watched(url, listen, mode), **(effects or {}))}
             run = LiveRun(live(out, urls, sections=sections, **options), ui)
             async with served(run) as end:
                 for number in range(requests):
@@ -165,9 +195,115 @@ def test_a_collector_that_raises_is_a_lapse_and_clients_are_served(tmp_path: Pat
         raise RuntimeError(collector.name)
 
     monkeypatch.setattr(EgressCollector, "drain", fails)
-    ran(tmp_path / "run", charge, requests=5)
+    ran(tmp_path / "run", charge, requests=5, effects={"wait_s": 0.1})
     assert lapses(tmp_path / "run")["`drain` failed: RuntimeError"] > 0
-    assert report_in(tmp_path / "run").effects.watched[0].seen == {"stable": 0, "secondary": 0, "candidate": 0}
+    facts = report_in(tmp_path / "run").effects
+    assert facts.watched[0].seen == {"stable": 0, "secondary": 0, "candidate": 0}
+    assert (facts.complete, facts.timed_out) == (0, 5), "nothing is taken for complete that nobody could see"
+
+
+class Deaf(Plugged):
+    """Fails whenever it is asked what it saw, while it is told to."""
+
+    failing = True
+
+    async def drain(self) -> list[Observed]:
+        if self.failing:
+            raise RuntimeError(self.name)
+        return []
+
+
+def test_what_others_saw_is_compared_though_one_fails_and_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    plug_in(monkeypatch, Deaf)
+    ran(tmp_path / "run", charge_twice, requests=20, effects={"wait_s": 3.0, "collect": ("http", "plugged")})
+    report = report_in(tmp_path / "run")
+    http, plugged = report.effects.watched
+    assert http.seen == {"stable": 20, "secondary": 20, "candidate": 40}
+    assert [(lapse.what, lapse.blind) for lapse in plugged.lapses] == [("`drain` failed: RuntimeError", True)]
+    assert (report.effects.complete, report.effects.timed_out) == (0, 20)
+    assert ReasonCode.EFFECTS_NOT_OBSERVED in [reason.code for reason in report.reasons]
+
+
+def test_trials_of_the_time_in_which_a_collector_failed_are_not_complete_and_later_ones_are(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Sometimes(Deaf):
+        failing = False
+
+    async def during(run: LiveRun, requests: int, outside: Outside) -> None:
+        await all_compared(run, 3, outside)
+        assert run._effects.attributed.complete == 3
+        Sometimes.failing = True
+        await until(lambda: bool(run._effects.facts().watched[1].lapses))
+        for number in range(4):
+            assert await ask(f"http://{run.address}/deaf/{number}") == 200
+        fleet = run._fleet
+        assert fleet is not None
+        await until(lambda: fleet.uncompared == 4)
+        failures = run._effects.facts().watched[1].lapses[0].count
+        await until(lambda: run._effects.facts().watched[1].lapses[0].count > failures + 2)
+        Sometimes.failing = False  # it answers again long before these are judged, and does not say what it lost
+        await all_compared(run, 7, outside)
+        assert (run._effects.attributed.complete, run._effects.attributed.timed_out) == (3, 4)
+        while run._effects.attributed.complete == 3:
+            assert await ask(f"http://{run.address}/items/later") == 200
+
+    plug_in(monkeypatch, Sometimes)
+    ran(tmp_path / "run", charge, requests=3, effects={"wait_s": 3.0, "collect": ("http", "plugged")}, during=during)
+
+
+def judged(effects: EffectsFacts, policy: Policy) -> Verdict:
+    """A rollout in which every answer was alike."""
+    ledger = Ledger(policy, endpoints=(ENDPOINT,))
+    fold_all(ledger, stream(1100))
+    return judge(ledger.snapshot(), Totals(requests=1100, compared=1100), policy, effects=effects)
+
+
+@pytest.mark.parametrize("failing", [False, True], ids=["sound", "failing"])
+@pytest.mark.parametrize("required", [False, True], ids=["not required", "required"])
+def test_no_verdict_passes_on_effects_that_a_collector_failed_to_see(
+    failing: bool, required: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the collector by way of the desk of a compare worker to the judge."""
+
+    class Once(Deaf):
+        pass
+
+    Once.failing = failing
+    settings = msgspec.structs.replace(plug_in(monkeypatch, Once), wait_s=0.2)
+    redactor = Redactor(b"key")
+
+    async def main() -> EffectsFacts:
+        live = LiveEffects(settings, identity=IDENTITY, clock=CLOCK, redactor=redactor)
+        orders = live.orders()
+        assert orders is not None
+        await live.start(tuple(Role))
+        desk: EffectsDesk[str] = EffectsDesk(orders)
+
+        def tell(seen: SeenEffects) -> int:
+            desk.tell(seen)
+            return 0
+
+        live.watch(tell)
+        now_ns = CLOCK.monotonic_ns()
+        desk.hold("me", b"", trial("a", ended_ns=now_ns), now_ns)
+        states: list[EffectsSeen] = []
+        async with asyncio.timeout(60):
+            while not states:
+                await asyncio.sleep(0.01)
+                states += [state for _, state in desk.ready(CLOCK.monotonic_ns())]
+        live.attributed.complete += states[0] is EffectsSeen.COMPLETE
+        live.attributed.timed_out += states[0] is EffectsSeen.TIMED_OUT
+        await live.stop()
+        return live.facts()
+
+    facts = asyncio.run(main())
+    assert (facts.complete, facts.timed_out) == ((0, 1) if failing else (1, 0))
+    policy = Policy(preset="rollout", require_effects=("plugged",) if required else (), effects_seen_share_min=0.0005)
+    seen = msgspec.structs.replace(facts.watched[0], seen={"stable": 9, "secondary": 9, "candidate": 9})
+    verdict = judged(msgspec.structs.replace(facts, watched=(seen,)), policy)
+    assert verdict.state is (VerdictState.INCONCLUSIVE if failing else VerdictState.PASS)
+    assert ({ReasonCode.EFFECTS_NOT_OBSERVED} <= {reason.code for reason in verdict.reasons}) == failing
 
 
 def test_a_collector_that_gives_out_nonsense_is_said_and_nothing_is_taken_for_complete(
@@ -180,7 +316,7 @@ def test_a_collector_that_gives_out_nonsense_is_said_and_nothing_is_taken_for_co
     ran(tmp_path / "run", charge, requests=5, effects={"wait_s": 0.1})
     facts = report_in(tmp_path / "run").effects
     assert (facts.complete, facts.timed_out) == (0, 5)
-    assert lapses(tmp_path / "run")["what was seen could not be handed on: AttributeError"] > 0
+    assert lapses(tmp_path / "run")["`drain` gave out what is no observation"] > 0
 
 
 def test_a_trial_is_judged_when_the_wait_is_over_and_what_comes_later_is_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -239,32 +375,10 @@ def test_effects_behind_mitmproxy_are_refused(tmp_path: Path) -> None:
         LiveRun(live(tmp_path / "run", urls, sections={"effects": EffectsSettings(collect=("http",))}, ingress="mitmproxy"), Heard())
 
 
-def bets(seen: EffectsSeen, *counts: EffectCount) -> TrialBets:
-    return TrialBets(
-        seq=0,
-        trial="t",
-        endpoint="GET /",
-        design=Design.TWO_ARM,
-        control=Control.SECONDARY,
-        pass_index=0,
-        fresh=False,
-        warm_up=False,
-        tainted=False,
-        repeat=False,
-        request=0,
-        captured=False,
-        session=0,
-        started_ns=0,
-        stable=ArmOutcome(200, 1.0),
-        effects_seen=seen,
-        effects=counts,
-    )
-
-
 def test_what_was_attributed_is_added_up() -> None:
     found = Attributed()
-    for seen in (EffectsSeen.COMPLETE, EffectsSeen.TIMED_OUT, EffectsSeen.NONE):
-        found.fold(bets(seen, EffectCount("http", "POST a", 1, 1, 2)))
+    for complete, timed_out in ((1, 0), (0, 1)):
+        found.fold(WatchedTrials(complete, timed_out, (EffectCount("http", "POST a", 1, 1, 2),)))
     assert (found.complete, found.timed_out) == (1, 1)
     assert found.counts == {("http", "POST a"): Counter({"stable": 2, "secondary": 2, "candidate": 4})}
 
@@ -279,3 +393,33 @@ def test_without_collectors_nothing_is_started() -> None:
 
     asyncio.run(main())
     assert (effects.orders(), effects.places(), effects.facts().watched) == (None, [], ())
+
+
+@pytest.mark.parametrize("what", ["open", "attach"])
+def test_a_stop_is_heard_while_a_collector_opens_or_attaches(what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Waiting(Plugged):
+        pass
+
+    stop = Stop()
+
+    async def waits(self: Waiting, *_: object) -> None:
+        self.log.append(f"{what} begun")
+        stop.request(signal.SIGINT)
+        await asyncio.sleep(3600)
+
+    setattr(Waiting, what, waits)
+    (temporary := tmp_path / "temporary").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(temporary))
+    effects = plug_in(monkeypatch, Waiting)
+
+    async def main() -> None:
+        async with asyncio.timeout(100), callers(charge, addresses()) as urls:
+            run = LiveRun(live(tmp_path / "run", urls, sections={"effects": effects}), Heard())
+            report = await run.serve(stop)
+            assert report.verdict is VerdictState.INCONCLUSIVE
+            assert ReasonCode.NO_DATA in [reason.code for reason in report.reasons]
+
+    asyncio.run(main())
+    assert Waiting.log[-1] == "close"
+    assert f"{what} begun" in Waiting.log
+    assert not [path for path in temporary.iterdir() if "effects" in path.name]

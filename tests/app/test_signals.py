@@ -6,7 +6,8 @@ import signal
 
 import pytest
 
-from harness.app.signals import SIGNALS, Stop, with_stop
+from harness.app.signals import SIGNALS, Stop, StoppedError, with_stop
+from harness.core.errors import SetupError
 
 
 def send(number: signal.Signals) -> None:
@@ -97,3 +98,102 @@ def test_handlers_are_put_back() -> None:
     before = [signal.getsignal(number) for number in SIGNALS]
     asyncio.run(with_stop(body))
     assert [signal.getsignal(number) for number in SIGNALS] == before
+
+
+def test_work_that_heeds_a_stop_ends_at_the_first_signal_and_has_cleaned_up() -> None:
+    log: list[str] = []
+
+    async def work() -> None:
+        try:
+            send(signal.SIGTERM)
+            await asyncio.sleep(3600)
+        finally:
+            await asyncio.sleep(0.01)
+            log.append("cleaned up")
+
+    async def body(stop: Stop) -> int:
+        with pytest.raises(StoppedError):
+            await stop.heeded(work())
+        log.append("stopped")
+        with pytest.raises(StoppedError):
+            await stop.heeded(work())  # it is not begun
+        return stop.exit_code
+
+    assert asyncio.run(with_stop(body)) == 143
+    assert log == ["cleaned up", "stopped"]
+
+
+def test_work_that_nobody_stops_gives_what_it_gives() -> None:
+    async def answer() -> int:
+        return 3
+
+    async def fails() -> None:
+        raise SetupError("no database")
+
+    async def body(stop: Stop) -> int:
+        with pytest.raises(SetupError, match="no database"):
+            await stop.heeded(fails())
+        return await stop.heeded(answer())
+
+    assert asyncio.run(with_stop(body)) == 3
+
+
+def test_work_that_fails_by_being_stopped_is_stopped_and_a_defect_is_a_defect() -> None:
+    async def fails(error: Exception) -> None:
+        try:
+            await asyncio.sleep(3600)
+        except asyncio.CancelledError:
+            raise error from None
+
+    async def main() -> None:
+        for error, seen in ((SetupError("cut off"), StoppedError), (KeyError("a defect"), KeyError)):
+            stop = Stop()
+            asyncio.get_running_loop().call_soon(stop.request)
+            with pytest.raises(seen):
+                await stop.heeded(fails(error))
+
+    asyncio.run(main())
+
+
+def test_work_that_waits_for_an_answer_to_its_cancellation_is_cancelled_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.app.signals._END_SECONDS", 0.05)
+    asked = 0
+
+    async def stubborn() -> None:
+        nonlocal asked
+        while asked < 3:
+            try:
+                await asyncio.sleep(3600)
+            except asyncio.CancelledError:
+                asked += 1
+        raise asyncio.CancelledError
+
+    async def main() -> None:
+        stop = Stop()
+        asyncio.get_running_loop().call_later(0.01, stop.request)
+        async with asyncio.timeout(60):
+            with pytest.raises(StoppedError):
+                await stop.heeded(stubborn())
+
+    asyncio.run(main())
+    assert asked == 3
+
+
+def test_the_second_signal_ends_work_that_heeds_a_stop_too() -> None:
+    cleaned: list[bool] = []
+
+    async def work() -> None:
+        try:
+            send(signal.SIGINT)
+            await asyncio.sleep(3600)
+        finally:
+            cleaned.append(True)
+            send(signal.SIGINT)
+            await asyncio.sleep(3600)
+
+    async def body(stop: Stop) -> int:
+        await stop.heeded(work())
+        return 0
+
+    assert asyncio.run(with_stop(body)) == 130
+    assert cleaned == [True]

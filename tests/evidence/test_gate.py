@@ -461,3 +461,19 @@ def test_background_effects_are_a_note_of_a_pass() -> None:
 
 def test_without_requests_the_facts_change_nothing() -> None:
     assert codes(judged_with([], Policy(effects=(CHARGED_ONCE,)))) == [ReasonCode.NO_DATA, ReasonCode.UNUSED_RULES]
+
+
+def test_a_run_that_ended_before_its_time_says_why_and_never_passes() -> None:
+    why = "pass 3 could not begin: the database of candidate cannot be reached"
+    verdict = judged(passes(2, size=300, wrong=()), ended=why)
+    assert (verdict.state, codes(verdict)) == (VerdictState.INCONCLUSIVE, [ReasonCode.INTERRUPTED])
+    assert verdict.reasons[0].message == f"The run ended after 600 compared requests: {why}."
+    assert judged(passes(9), ended=why).state is VerdictState.FAIL, "what was proven before is proven"
+
+
+def test_effects_that_were_asked_for_and_observed_in_no_request_do_not_pass_though_no_policy_requires_them() -> None:
+    trials = effectful(passes(2, size=40, wrong=()))
+    unseen = msgspec.structs.replace(WATCHED, complete=0, timed_out=80)
+    verdict = judged_with(trials, Policy(), unseen)
+    assert (verdict.state, codes(verdict)) == (VerdictState.INCONCLUSIVE, [ReasonCode.EFFECTS_NOT_OBSERVED])
+    assert judged_with(trials, Policy(), msgspec.structs.replace(WATCHED, complete=1, timed_out=79)).state is VerdictState.PASS

@@ -140,7 +140,7 @@ def test_trials_that_prove_nothing_are_a_doubt() -> None:
 
 def test_nothing_is_asked_where_the_policy_asks_nothing() -> None:
     assert doubts(Policy(), EffectsFacts()) == []
-    assert doubts(Policy(), facts(lapse(), complete=0, timed_out=40)) == []
+    assert doubts(Policy(), facts(lapse(), complete=1, timed_out=39)) == []
     assert observed.notes_of(EMPTY, EffectsFacts()) == []
 
 
@@ -293,3 +293,12 @@ def test_what_was_compared_in_words() -> None:
     stray = msgspec.structs.replace(idle, unattributed=EVEN)
     assert observed.compared_words(facts(stray)) == "effects compared: redis (none that belongs to a known request)"
     assert observed.compared_words(EffectsFacts()) == ""
+
+
+@pytest.mark.parametrize("effects", [facts(complete=0, timed_out=40), facts(lapse(), complete=0)])
+def test_effects_that_were_asked_for_and_not_seen_whole_in_any_request_are_a_doubt_whatever_the_policy(effects: EffectsFacts) -> None:
+    message = only(doubts(Policy(), effects), ReasonCode.EFFECTS_NOT_OBSERVED)
+    assert message.startswith("Effects were asked for (http), and none of 40 requests was judged with all of them:")
+    assert len(doubts(NEEDS_HTTP, facts(complete=0, timed_out=40))) == 1, "said once"
+    assert doubts(Policy(), EffectsFacts(timed_out=40)) == [], "nobody asked for them"
+    assert doubts(Policy(), facts(complete=0), totals=Totals()) == [], "there was no request"

@@ -187,8 +187,11 @@ class CallDesk:
             else:
                 error = "the build hung up in the middle of it"
             self.lapse(f"a call was not seen whole: {error}", connection.role)
-        elif state.taped and state.seen is not None:
-            self._tape(state, state.seen.call, flow, error)
+        elif state.seen is not None:
+            if why := connection.why_unreached(error):
+                self.lapse(f"{state.seen.place} {why}: its calls were answered with 502", connection.role, blind=False)
+            if state.taped:
+                self._tape(state, state.seen.call, flow, error)
         if state.entered is not None:
             state.entered.left(connection.role)
 

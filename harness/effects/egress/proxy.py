@@ -204,6 +204,7 @@ class Connection(ProxyConnectionHandler):  # type: ignore[misc]  # mitmproxy's c
         self._writer = writer
         self._flows: dict[str, Any] = {}
         self._meant: dict[str, Any] = {}
+        self._unreached: dict[str, str] = {}
         self._was_cut = False
         self._unreadable_told = False
         self.timeout_watchdog.timeout = limits.EGRESS_INACTIVE_SECONDS_MAX
@@ -220,9 +221,10 @@ class Connection(ProxyConnectionHandler):  # type: ignore[misc]  # mitmproxy's c
             "tls_start_client": self._with_options("tls_start_client"),
             "tls_start_server": self._with_options("tls_start_server"),
             "tls_failed_client": self._refused_by_client,
+            "tls_failed_server": self._untrusted,
             "server_connect": self._connect,
             "server_connected": self._connected,
-            "server_connect_error": self._connected,
+            "server_connect_error": self._not_connected,
         }
 
     async def handle_hook(self, hook: Any) -> None:
@@ -272,6 +274,10 @@ class Connection(ProxyConnectionHandler):  # type: ignore[misc]  # mitmproxy's c
         with contextlib.suppress(OSError):
             sock.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
         self.cut()
+
+    def why_unreached(self, error: str) -> str:
+        """Why a call that ended with this error found no server outside; empty where that is not why it ended."""
+        return self._unreached.get(error, "")
 
     def gone(self) -> None:
         """The connection is over, and so are its calls, also those that wait for an answer."""
@@ -332,6 +338,20 @@ class Connection(ProxyConnectionHandler):  # type: ignore[misc]  # mitmproxy's c
             # A name that only the resolver knows for ours: each round would make another connection, without end.
             self._desk.lapse("a build asked the egress proxy for the proxy itself", self.role, blind=False)
             self.transports[server].writer.transport.abort()
+
+    def _not_connected(self, data: Any) -> None:
+        self._connected(data)
+        self._note_unreached(data.server.error, "could not be reached")
+
+    def _untrusted(self, data: Any) -> None:
+        self._note_unreached(data.conn.error, "could not be spoken to over TLS")
+
+    def _note_unreached(self, error: str | None, why: str) -> None:
+        """The call that a failed connection was for ends with the same words."""
+        if error:
+            if len(self._unreached) >= limits.EGRESS_LAPSES_MAX:
+                self._unreached.clear()
+            self._unreached[error] = why
 
     def _next_layer(self, next_layer: Any) -> None:
         """mitmproxy's hook: called with all the bytes so far, again and again until a layer is chosen."""

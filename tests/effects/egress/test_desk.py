@@ -18,6 +18,7 @@ from harness.effects.egress.options import Options
 from tests.effects.egress import rig
 from tests.effects.egress.rig import HOST, Bench, bench, run, service, upstream
 
+pytestmark = pytest.mark.filterwarnings("ignore:Passing pyOpenSSL:DeprecationWarning")  # mitmproxy's own use of it
 BASE = f"http://{HOST}"
 OTHERS = (Role.SECONDARY, Role.CANDIDATE)
 
@@ -119,6 +120,49 @@ def test_a_failure_outside_is_given_to_the_others_as_stable_got_it(tmp_path: Pat
             assert {name.lower(): value for name, value in first.headers.items()} == {
                 name.lower(): value for name, value in second.headers.items()
             }
+            await rig.until(at.lapses, "the failure is told")
+            said = [(lapse.what, lapse.count, lapse.role, lapse.blind) for lapse in at.collector.lapses()]
+            assert said == [(f"{HOST} could not be reached: its calls were answered with 502", 1, Role.STABLE, False)]
+
+    run(main)
+
+
+def test_who_could_not_be_reached_is_told_by_host_and_target_and_how_often(tmp_path: Path) -> None:
+    async def main() -> None:
+        hosts = {name: {"upstream": f"127.0.0.1:{unused_port()}"} for name in (HOST, "mail.test")}
+        async with bench(tmp_path, hosts=hosts) as at:
+            trial = at.begin()
+            async with at.client(Role.STABLE) as stable, at.client(Role.CANDIDATE) as candidate:
+                for _ in range(2):
+                    assert (await stable.call("GET", f"{BASE}/rates", trial)).status == 502
+                assert (await candidate.call("GET", "https://mail.test/box", trial)).status == 502
+            await rig.until(lambda: sum(at.lapses().values()) == 3, "all failures are told")
+            said = {(lapse.what, lapse.role): lapse.count for lapse in at.collector.lapses()}
+            assert said == {
+                (f"{HOST} could not be reached: its calls were answered with 502", Role.STABLE): 2,
+                ("mail.test could not be reached: its calls were answered with 502", Role.CANDIDATE): 1,
+            }
+
+    run(main)
+
+
+def test_who_cannot_be_trusted_is_told_too_and_other_failures_are_not_taken_for_it(tmp_path: Path) -> None:
+    async def cut(request: web.Request) -> web.StreamResponse:
+        assert request.transport is not None
+        request.transport.abort()
+        return web.Response()
+
+    async def main() -> None:
+        foreign, _ = rig.authority(tmp_path)
+        async with service(tls=rig.server_tls(foreign, HOST)) as outside, service(cut) as cutting:
+            hosts = {**upstream(outside), "cut.test": {"upstream": f"127.0.0.1:{cutting.port}"}}
+            async with bench(tmp_path, hosts=hosts) as at:
+                trial = at.begin()
+                async with at.client(Role.STABLE) as stable:
+                    assert (await stable.call("GET", f"https://{HOST}/rates", trial)).status == 502
+                    assert (await stable.call("GET", "http://cut.test/rates", trial)).status == 502
+                assert await at.settle(trial)
+                assert at.lapses() == {f"{HOST} could not be spoken to over TLS: its calls were answered with 502": 1}
 
     run(main)
 

@@ -685,3 +685,37 @@ def test_which_columns_the_server_numbers_itself(attached: Attach, databases: Da
             ]
 
     run(main)
+
+
+def test_an_attach_that_is_cancelled_while_it_waits_for_a_transaction_ends_soon_and_leaves_no_slot(
+    workplace: Workplace, databases: Databases
+) -> None:
+    databases.make(ORDERS, Role.STABLE, Role.CANDIDATE)
+
+    async def main() -> None:
+        collector = PostgresCollector.make({"dsn": databases.dsn}, workplace)
+        await collector.open((Role.STABLE, Role.CANDIDATE))
+        with psycopg.connect(databases.server.dsn(databases.name())) as open_one:
+            open_one.execute("insert into orders (item) values ('never committed')")
+            attaching = asyncio.create_task(collector.attach())
+
+            async def waits() -> bool:
+                asked = "query like '%pg_create_logical_replication_slot%' and state = 'active' and pid <> pg_backend_pid()"
+                found = databases.run(f"select 1 from pg_stat_activity where {asked}")
+                return bool(found)
+
+            await until(waits)
+            attaching.cancel()
+            began = time.monotonic()
+            with pytest.raises(asyncio.CancelledError):
+                await attaching
+            assert time.monotonic() - began < limits.POSTGRES_SLOT_SECONDS_MAX / 2, "it does not wait for the transaction"
+            await collector.close()
+
+            async def gone() -> bool:
+                return not databases.run(f"select 1 from pg_replication_slots where database like '{databases.name()[:-6]}%'")
+
+            await until(gone)
+            open_one.rollback()
+
+    run(main)
