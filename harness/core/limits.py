@@ -177,8 +177,44 @@ QUESTIONS_MAX: Final = 8192
 """Requests about which it is asked at once whether their difference comes back."""
 REQUESTS_PER_HYPOTHESIS_MAX: Final = 256
 """Distinct requests remembered as showing a hypothesis' difference; beyond it all count as showing it."""
+NOISE_HYPOTHESES_MAX: Final = 2048
+"""Hypotheses on values that are new in every answer, with a state of their own; further ones are counted."""
+NOISE_PLACES_PER_TRIAL_MAX: Final = 6
+"""Differing places of one trial at which the relation of the values is looked at; of more, other ones in other trials."""
+NOISE_KEYS_PER_PLACE_MAX: Final = 256
+"""Once-per-key memory of a place with such values; these seldom come again."""
+NOISE_KEYS_MAX: Final = 65_536
+"""The same of all such places together."""
+NOISE_CATEGORIES_MAX: Final = 16
+"""Values of stable at one place that count as a small set of categories; with more it is none."""
 EVIDENCE_SESSIONS_MAX: Final = 4096
 """Sessions whose first finding is remembered as the root of what follows from it."""
+ATTRIBUTES_PER_TRIAL_MAX: Final = 32
+"""Attributes read of one trial, to find out whom a difference is confined to."""
+ATTRIBUTE_NAME_CHARS_MAX: Final = 64
+"""Characters of an attribute's name; a longer one is left out."""
+ATTRIBUTE_VALUE_CHARS_MAX: Final = 80
+"""Characters of an attribute's value; of a longer one only its presence is known."""
+ATTRIBUTE_BODY_BYTES_MAX: Final = 64 * 1024
+"""Length of a JSON or form body that is looked at for attributes."""
+ATTRIBUTE_DEPTH_MAX: Final = 3
+"""Objects within objects of a JSON body that are looked at for attributes."""
+ATTRIBUTES_CACHED_MAX: Final = 4096
+"""Attributes remembered with what they were read from, in each comparing process."""
+ATTRIBUTES_READ_FIRST: Final = 8192
+"""Live trials of each ingress worker of which all have their attributes read, before only a sample has."""
+ATTRIBUTES_SAMPLED_EVERY: Final = 251
+"""Of live trials that show no difference of the candidate, one in so many has its attributes read; a prime, to meet no rhythm."""
+SLICE_NAMES_MAX: Final = 64
+"""Attribute names counted for one endpoint."""
+SLICE_VALUES_MAX: Final = 32
+"""Values counted of one attribute at one endpoint; further ones count as neither."""
+SLICE_CELLS_MAX: Final = 131_072
+"""Counters that all endpoints and findings have together for attributes."""
+SLICE_FINDINGS_MAX: Final = 200
+"""Findings that an explanation is looked for at one look, gravest first."""
+ROOTS_PER_ENDPOINT_MAX: Final = 64
+"""Groups of findings with the same requests that are told apart at one endpoint."""
 LATENCY_BLOCK_PAIRS_MAX: Final = 512
 """Latency pairs kept of an open block, for its median; further ones count in its sign only."""
 PASSES_MAX: Final = 20
@@ -229,6 +265,14 @@ CONFIG_DEPTH_MAX: Final = 32
 """Nesting of a configuration file."""
 CONFIG_PROBLEMS_SHOWN_MAX: Final = 50
 """Problems listed at once; further ones are counted."""
+LABELS_MAX: Final = 64
+"""Labels of a candidate, and those that one condition of a policy asks about."""
+LABEL_CHARS_MAX: Final = 256
+"""Characters of a label's value, or of a pattern for one."""
+GIT_FILE_BYTES_MAX: Final = 4 * 1024 * 1024
+"""A policy or list of accepted changes that is read at a ref of a repository."""
+GIT_TIMEOUT_S: Final = 60.0
+"""How long one look into a repository may take."""
 READY_TIMEOUT_S_MAX: Final = 3600
 """Longest wait for a target to become ready."""
 TIMEOUT_S_MAX: Final = 3600
@@ -247,6 +291,16 @@ REPORT_HEADERS_MAX: Final = 100
 """Headers shown of one message."""
 REPORT_NOISE_MAX: Final = 500
 """Noise entries listed in a report; the rest is counted."""
+EXPECTED_ENTRIES_MAX: Final = 1000
+"""Accepted changes in one file."""
+EXPECTED_CHARS_MAX: Final = 2000
+"""Of one text in such a file."""
+SEEN_VALUES_MAX: Final = 8
+"""Pairs of values that are remembered of a finding; with more, only how they relate is."""
+SEEN_FORMS_MAX: Final = 16
+"""Forms of values that are remembered of a finding."""
+SEEN_FINDINGS_MAX: Final = 4096
+"""Findings of which a run remembers what was seen."""
 REPORT_FINDINGS_MAX: Final = 1000
 """Findings listed in a report, gravest first; the rest is counted."""
 REPORT_TABLE_ROWS_MAX: Final = 40
@@ -273,6 +327,16 @@ COMMAND_STEPS_MAX: Final = 50
 # Metrics and admin
 METRIC_SERIES_MAX: Final = 4096
 """Label combinations of one metric; further ones count under the endpoint `other`."""
+BUILD_LABEL_CHARS_MAX: Final = 128
+"""Characters of a build's label, as answers or callers of the admin port give it."""
+HISTORY_ENTRIES_MAX: Final = 100
+"""Epochs in an answer of the admin port."""
+HISTORY_LINES_MAX: Final = 10_000
+"""Lines of history.jsonl, at least; at twice as many the older half goes."""
+EPOCH_SECONDS_MIN: Final = 10
+"""The shortest period of epochs."""
+EPOCHS_KEPT_MAX: Final = 100
+"""Epochs after the first whose folders are kept; the oldest go first, their verdicts stay in the history."""
 VERDICT_STALE_SECONDS_MAX: Final = 60
 """Age of the ledger's last word beyond which the verdict endpoint answers inconclusive."""
 STORE_BUFFER_BYTES_MAX: Final = 64 * 1024
@@ -345,112 +409,30 @@ SPAN_TRIALS_ENDED_MAX: Final = 4096
 SPAN_TRIALS_SILENT_MAX: Final = 5
 """Trials in which a target's spans are waited for in vain before it is taken for one that sends none."""
 
-# Effects: outbound calls
-EGRESS_HOLD_SECONDS_MAX: Final = 10.0
-"""How long a call of another target may wait for stable to make its own."""
-EGRESS_UNTIED_HOLD_SECONDS_MAX: Final = 2.0
-"""The same for a call that belongs to no trial."""
-EGRESS_TAPED_CALLS_MAX: Final = 4096
-"""Calls on the tape of one trial, and on that of calls without a trial."""
-EGRESS_UNTIED_BYTES_MAX: Final = 128 * 1024 * 1024
-"""Bodies of calls and answers on the tape of calls without a trial, beyond which it is begun anew."""
-EGRESS_ENDED_TRIALS_MAX: Final = 4096
-"""Ended trials whose late calls are still known for theirs."""
-EGRESS_LAPSES_MAX: Final = 128
-"""Sorts of lapses of outbound calls that are told apart."""
-EGRESS_INACTIVE_SECONDS_MAX: Final = 24 * 3600
-"""mitmproxy's own bound on a connection without a byte: how long a build waits for an answer is its own affair."""
-EGRESS_BACKLOG_MAX: Final = 1024
-"""Connections of builds that wait to be accepted, for each target's proxy."""
-EGRESS_LIVE_UNDER_WAY_SECONDS_MAX: Final = 2.0
-"""How long, in live traffic, a call waits for the answer to a call of stable's that is under way."""
-EGRESS_LIVE_COMING_SECONDS_MAX: Final = 0.25
-"""How long, in live traffic, a call waits for stable to make its own, as it does where stable calls after it has answered."""
-EGRESS_LIVE_TAPES_MAX: Final = 4096
-"""Tapes of live requests, one for each trace in which stable called; the oldest go first."""
-EGRESS_LIVE_TAPE_SECONDS_MAX: Final = 120.0
-"""How long such a tape is kept after its first call."""
-EGRESS_LIVE_TAPES_BYTES_MAX: Final = 128 * 1024 * 1024
-"""Calls and answers on all these tapes; as much again may be held by their content."""
-EGRESS_LIVE_RECENT_SECONDS: Final = 30.0
-"""For how long at least a live call of stable's can be found by its content; at most twice as long."""
-EGRESS_LIVE_RECENT_CALLS_MAX: Final = 4096
-"""Live calls of stable's that can be found so, of the last of these times; as many of the one before."""
-
-# Effects: PostgreSQL
-POSTGRES_CONNECT_SECONDS_MAX: Final = 10
-"""Longest wait for a connection."""
-POSTGRES_SLOT_SECONDS_MAX: Final = 30
-"""Longest wait for a replication slot, which starts when the transactions then open have ended."""
-POSTGRES_FETCH_SECONDS_MAX: Final = 60.0
-"""Longest wait for the changes of one target before its connection is taken for dead."""
-POSTGRES_DRAIN_SECONDS_MAX: Final = 5.0
-"""Longest that a drain waits for a target; what comes later is in a later drain."""
-POSTGRES_FETCH_CHANGES: Final = 5_000
-"""Changes asked for at once; a transaction is never divided, so there may be more."""
-POSTGRES_FETCH_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Text of changes taken at once of one target; what is beyond it in a transaction is not seen, and a lapse."""
-POSTGRES_UNDRAINED_BYTES_MAX: Final = 32 * 1024 * 1024
-"""Size of the documents that wait at one target to be drained."""
-POSTGRES_UNFIT_ROWS_MAX: Final = 1_000
-"""Forms of rows that fit no table, even with the catalogue read anew, which are remembered so that it is not read for each again."""
-POSTGRES_KEEP_ALIVE_SECONDS: Final = 5.0
-"""How long changes may wait in a server's log before they are fetched without anybody asking."""
-POSTGRES_NUDGE_SECONDS: Final = 1.0
-"""How often, while rows change, a server is made to note which transactions run, so that it need not read its log from far back."""
-POSTGRES_RECONNECT_SECONDS: Final = 1.0
-"""Least time between two attempts to reach a server again."""
-POSTGRES_DETACH_SECONDS_MAX: Final = 3
-"""Longest wait for a target when it is let go of."""
-POSTGRES_TABLE_SECONDS_MAX: Final = 15
-"""Longest that one table may take at the end of a pass."""
-POSTGRES_STATE_SECONDS_MAX: Final = 40.0
-"""Longest that all tables of a target may take."""
-POSTGRES_TABLES_MAX: Final = 1_000
-"""Tables of a target whose final state is looked at."""
-POSTGRES_CELL_CHARS_MAX: Final = 16_384
-"""What is kept of one value of the first rows of a table."""
-POSTGRES_LAPSES_MAX: Final = 64
-"""Sorts of lapses of a server that are told apart; further ones are counted together."""
-
-# Effects: Redis
-REDIS_CONNECT_SECONDS_MAX: Final = 10.0
-"""How long a connection to the server may take."""
-REDIS_ARGUMENT_BYTES_MAX: Final = 64 * 1024
-"""What is kept of one argument of a command."""
-REDIS_ARGUMENTS_MAX: Final = 4096
-"""Arguments of one command that are kept; further ones are counted and digested."""
-REDIS_LINE_BYTES_MAX: Final = 64 * 1024
-"""An inline command, or a length, which Redis itself bounds so."""
-REDIS_REPLY_ITEMS_MAX: Final = 65_536
-"""Elements of a reply that are looked at one by one."""
-REDIS_REPLY_DEPTH_MAX: Final = 128
-"""Nesting of a reply; a deeper one is garbage."""
-REDIS_REPLY_TEXT_BYTES_MAX: Final = 64
-"""What is kept of a reply's simple text, error or number; a longer bulk text is not kept."""
-REDIS_PENDING_MAX: Final = REDIS_REPLY_ITEMS_MAX
-"""Commands of one connection whose reply has not come, or that wait for their EXEC, whose reply has an element for each."""
-REDIS_PENDING_BYTES_MAX: Final = 32 * 1024 * 1024
-"""What is kept of these commands."""
-REDIS_LAPSES_MAX: Final = 200
-"""Sorts of lapses of the relays that are told apart."""
-
-# Effects: SQLite
-SQLITE_ATTACH_SECONDS_MAX: Final = 15.0
-"""How long a build that is ready may keep its database locked before the triggers are in."""
-SQLITE_LOG_ROWS_MAX: Final = 8192
-"""Rows of the log; each new one pushes out the oldest, so that the file cannot grow without end. An update needs two."""
-SQLITE_VALUE_CHARS_MAX: Final = 32_768
-"""Characters of a text and half the bytes of a blob that are logged; of a longer one its length too."""
-SQLITE_COLUMNS_MAX: Final = 1_990
-"""Columns of a table that can be logged: SQLite's own bound is 2000, and the log has some of its own."""
-SQLITE_READ_ROWS_MAX: Final = 1000
-"""Rows of the log read at once: a reader holds up writers of a database that is not in WAL mode."""
-SQLITE_STATE_SECONDS_MAX: Final = 40.0
-"""How long one target's tables may take to be read at the end of a pass."""
-SQLITE_STATE_ROWS_MAX: Final = 1_000_000
-"""Rows of a table that are digested; of a larger one only the number is compared."""
-SQLITE_STATE_CELLS_MAX: Final = 5_000_000
-"""Values of a table that are digested."""
-SQLITE_LAPSES_MAX: Final = 200
-"""Sorts of lapses of the databases that are told apart."""
+# Stored runs and audit
+STORE_RUNS_MAX: Final = 1_000_000
+"""Of store.keep_runs."""
+STORE_DISK_BYTES_MIN: Final = 1_000_000
+"""The least that store.max_disk may be, in bytes."""
+STORE_DISK_BYTES_MAX: Final = 1_000_000_000_000_000
+"""Of store.max_disk, in bytes."""
+STORE_AGE_S_MAX: Final = 3_660 * 86_400
+"""Of store.max_age, in seconds: ten years."""
+RUNS_NAMED_MAX: Final = 5
+"""Runs that were removed, named; the rest is counted."""
+AUDIT_LINE_BYTES_MAX: Final = 256 * 1024
+"""One line of the audit file."""
+AUDIT_LABELS_MAX: Final = 64
+"""Labels of a candidate in a line of the audit file."""
+AUDIT_LABEL_CHARS_MAX: Final = 200
+"""Characters of a label's name or value, or of a build's label, in a line of the audit file."""
+AUDIT_LOCK_SECONDS_MAX: Final = 10.0
+"""How long a verdict waits for others who write to the audit file."""
+AUDIT_PROBLEMS_SHOWN_MAX: Final = 20
+"""Problems of an audit file that are told one by one."""
+REPEATED_REQUESTS_MAX: Final = 20_000
+"""Requests of a pass whose answers are kept, to be compared with what the same arms say in the next one."""
+REPEATED_BYTES_MAX: Final = 64 * 1024 * 1024
+"""What those answers may hold."""
+RESTLESS_PLACES_MAX: Final = 2_000
+"""Places at which an arm disagreed with itself that are watched one by one; beyond it only all together."""

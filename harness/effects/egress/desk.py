@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import msgspec
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.clock import Clock
 from harness.core.labels import Role
 from harness.core.values import Effect, Headers
@@ -123,7 +123,7 @@ class CallDesk:
     def lapse(self, what: str, role: Role | None = None, *, blind: bool = True) -> None:
         """See proxy.Desk."""
         key = (what, role, blind)
-        if key not in self._lapses and len(self._lapses) >= limits.EGRESS_LAPSES_MAX:
+        if key not in self._lapses and len(self._lapses) >= limits_collectors.EGRESS_LAPSES_MAX:
             key = ("further troubles of outbound calls", None, True)
         self._lapses[key] = self._lapses.get(key, 0) + 1
 

@@ -9,7 +9,7 @@ from collections import OrderedDict, deque
 from collections.abc import Callable
 from typing import Final, NamedTuple
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.core.labels import Role
 from harness.core.trace import trace_of
 from harness.core.values import Headers
@@ -59,18 +59,19 @@ class Recent:
     """Stable's latest calls, to be found by their content. They are sorted in only when somebody looks."""
 
     def __init__(self) -> None:
-        self._unsorted: deque[_Recorded] = deque(maxlen=limits.EGRESS_LIVE_RECENT_CALLS_MAX)
+        self._unsorted: deque[_Recorded] = deque(maxlen=limits_collectors.EGRESS_LIVE_RECENT_CALLS_MAX)
         self._weight = 0
         self._young = self._old = _Shelf(0.0)
 
     def add(self, taped: TapedCall, tape: LiveTape | None, now_s: float) -> None:
         """Stable's call was answered."""
-        if len(self._unsorted) == limits.EGRESS_LIVE_RECENT_CALLS_MAX:
+        if len(self._unsorted) == limits_collectors.EGRESS_LIVE_RECENT_CALLS_MAX:
             self._drop_first()
         self._unsorted.append(_Recorded(taped, tape, now_s))
         self._weight += weight_of(taped)
         while self._unsorted and (
-            self._weight > limits.EGRESS_LIVE_TAPES_BYTES_MAX or self._unsorted[0].at_s < now_s - limits.EGRESS_LIVE_RECENT_SECONDS
+            self._weight > limits_collectors.EGRESS_LIVE_TAPES_BYTES_MAX
+            or self._unsorted[0].at_s < now_s - limits_collectors.EGRESS_LIVE_RECENT_SECONDS
         ):
             self._drop_first()
 
@@ -78,9 +79,11 @@ class Recent:
         """The same call, the oldest first; each target may use each once. None where there is none."""
         while self._unsorted:
             recorded = self._drop_first()
-            if recorded.at_s >= now_s - limits.EGRESS_LIVE_RECENT_SECONDS and (recorded.tape is None or not recorded.tape.wanted):
+            if recorded.at_s >= now_s - limits_collectors.EGRESS_LIVE_RECENT_SECONDS and (
+                recorded.tape is None or not recorded.tape.wanted
+            ):
                 self._sort_in(recorded.taped, now_s)
-        if self._young.since_s < now_s - limits.EGRESS_LIVE_RECENT_SECONDS:
+        if self._young.since_s < now_s - limits_collectors.EGRESS_LIVE_RECENT_SECONDS:
             self._renew(now_s)
         for shelf in (self._old, self._young):
             if shelf.tape.has_exact(call, role):
@@ -94,15 +97,18 @@ class Recent:
 
     def _sort_in(self, taped: TapedCall, now_s: float) -> None:
         shelf = self._young
-        full = len(shelf.tape) >= limits.EGRESS_LIVE_RECENT_CALLS_MAX or shelf.weight > limits.EGRESS_LIVE_TAPES_BYTES_MAX // 2
-        if full or shelf.since_s < now_s - limits.EGRESS_LIVE_RECENT_SECONDS:
+        full = (
+            len(shelf.tape) >= limits_collectors.EGRESS_LIVE_RECENT_CALLS_MAX
+            or shelf.weight > limits_collectors.EGRESS_LIVE_TAPES_BYTES_MAX // 2
+        )
+        if full or shelf.since_s < now_s - limits_collectors.EGRESS_LIVE_RECENT_SECONDS:
             self._renew(now_s)
         self._young.tape.add(taped)
         self._young.weight += weight_of(taped)
 
     def _renew(self, now_s: float) -> None:
         """What is on the older shelf goes, and on the younger one too where that is as old by now."""
-        gap = self._young.since_s < now_s - 2 * limits.EGRESS_LIVE_RECENT_SECONDS
+        gap = self._young.since_s < now_s - 2 * limits_collectors.EGRESS_LIVE_RECENT_SECONDS
         self._old, self._young = _Shelf(now_s) if gap else self._young, _Shelf(now_s)
 
 
@@ -142,7 +148,7 @@ class LiveTapes(TrialTapes):
         self._recent.add(taped, tape, self._now_s())
         if tape is None:
             return taped
-        if number >= limits.EGRESS_TAPED_CALLS_MAX:
+        if number >= limits_collectors.EGRESS_TAPED_CALLS_MAX:
             self.left_out += 1
             return taped
         tape.add(taped)
@@ -189,11 +195,11 @@ class LiveTapes(TrialTapes):
     async def _on_tape(self, tape: LiveTape, call: Call, role: Role) -> Match | None:
         began_s = asyncio.get_running_loop().time()
         while not tape.tape.has_exact(call, role):
-            until_s = began_s + limits.EGRESS_LIVE_UNDER_WAY_SECONDS_MAX
+            until_s = began_s + limits_collectors.EGRESS_LIVE_UNDER_WAY_SECONDS_MAX
             if tape.stable_done:
                 if (match := tape.tape.take(call, role)) is not None:
                     return match
-                until_s = began_s + limits.EGRESS_LIVE_COMING_SECONDS_MAX
+                until_s = began_s + limits_collectors.EGRESS_LIVE_COMING_SECONDS_MAX
             if self._closed:
                 return None
             if not await tape.changed.wait(until_s):
@@ -205,8 +211,12 @@ class LiveTapes(TrialTapes):
         now_s = self._now_s()
         while self._tapes:
             tape = next(iter(self._tapes.values()))
-            old = tape.began_s < now_s - limits.EGRESS_LIVE_TAPE_SECONDS_MAX
-            if not old and len(self._tapes) <= limits.EGRESS_LIVE_TAPES_MAX and self._weight <= limits.EGRESS_LIVE_TAPES_BYTES_MAX:
+            old = tape.began_s < now_s - limits_collectors.EGRESS_LIVE_TAPE_SECONDS_MAX
+            if (
+                not old
+                and len(self._tapes) <= limits_collectors.EGRESS_LIVE_TAPES_MAX
+                and self._weight <= limits_collectors.EGRESS_LIVE_TAPES_BYTES_MAX
+            ):
                 return
             self._dropped += not old
             self._weight -= tape.weight

@@ -21,7 +21,7 @@ from mitmproxy.proxy.layers.http import HTTPMode, HttpStream
 from mitmproxy.proxy.layers.http._http1 import Http1Server
 from mitmproxy.proxy.mode_specs import ProxyMode
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.errors import SetupError
 from harness.core.labels import Role
 
@@ -130,7 +130,7 @@ class EgressProxy:
             await self._serve(role, reader, writer)
 
         try:
-            server = await asyncio.start_server(serve, host, port, backlog=limits.EGRESS_BACKLOG_MAX)
+            server = await asyncio.start_server(serve, host, port, backlog=limits_collectors.EGRESS_BACKLOG_MAX)
         except OSError as error:
             fix = "choose another address in effects.http.listen, or free this one"
             raise SetupError(f"cannot listen: {error.strerror or error}", where=f"{host}:{port}", fix=fix) from error
@@ -207,7 +207,7 @@ class Connection(ProxyConnectionHandler):  # type: ignore[misc]  # mitmproxy's c
         self._unreached: dict[str, str] = {}
         self._was_cut = False
         self._unreadable_told = False
-        self.timeout_watchdog.timeout = limits.EGRESS_INACTIVE_SECONDS_MAX
+        self.timeout_watchdog.timeout = limits_collectors.EGRESS_INACTIVE_SECONDS_MAX
         context: Any = self.layer.context
         self.layer: Any = layers.modes.HttpProxy(context)
         self._hooks: dict[str, Callable[[Any], Awaitable[None] | None]] = {
@@ -349,7 +349,7 @@ class Connection(ProxyConnectionHandler):  # type: ignore[misc]  # mitmproxy's c
     def _note_unreached(self, error: str | None, why: str) -> None:
         """The call that a failed connection was for ends with the same words."""
         if error:
-            if len(self._unreached) >= limits.EGRESS_LAPSES_MAX:
+            if len(self._unreached) >= limits_collectors.EGRESS_LAPSES_MAX:
                 self._unreached.clear()
             self._unreached[error] = why
 

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Callable
 from typing import NamedTuple
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.core.labels import Role
 from harness.core.trace import trace_of
 from harness.core.values import Headers
@@ -150,7 +150,7 @@ class TrialTapes:
         found.ended()
         self._crowded = self._crowded and bool(self.open)
         self._ended[trial.trace] = None
-        if len(self._ended) > limits.EGRESS_ENDED_TRIALS_MAX:
+        if len(self._ended) > limits_collectors.EGRESS_ENDED_TRIALS_MAX:
             del self._ended[next(iter(self._ended))]
 
     def start(self) -> None:
@@ -181,7 +181,7 @@ class TrialTapes:
     def add(self, call: Call, answer: Answer, trial: TrialTape | None, number: int) -> TapedCall:
         """Stable's call was answered. What is given back is on the tape, unless that is full."""
         taped = TapedCall(request=trial.trial.request if trial else "", number=number, call=call, answer=answer)
-        if number >= limits.EGRESS_TAPED_CALLS_MAX:
+        if number >= limits_collectors.EGRESS_TAPED_CALLS_MAX:
             self.left_out += 1
         elif trial is not None:
             trial.add(taped)
@@ -193,7 +193,7 @@ class TrialTapes:
 
     def next_untied_number(self) -> int:
         """Position of the next call that belongs to no trial. A full tape of those is begun anew: nobody asks for the old ones."""
-        if self._untied_calls >= limits.EGRESS_TAPED_CALLS_MAX or self._untied_bytes > limits.EGRESS_UNTIED_BYTES_MAX:
+        if self._untied_calls >= limits_collectors.EGRESS_TAPED_CALLS_MAX or self._untied_bytes > limits_collectors.EGRESS_UNTIED_BYTES_MAX:
             self._forget_untied()
         self._untied_calls += 1
         return self._untied_calls - 1
@@ -206,10 +206,10 @@ class TrialTapes:
         no more, its next one to the same endpoint. None where there is none in time."""
         until_s = asyncio.get_running_loop().time()
         if tie.trial is None:
-            hold_s = limits.EGRESS_HOLD_SECONDS_MAX if self.starting else limits.EGRESS_UNTIED_HOLD_SECONDS_MAX
+            hold_s = limits_collectors.EGRESS_HOLD_SECONDS_MAX if self.starting else limits_collectors.EGRESS_UNTIED_HOLD_SECONDS_MAX
             return await self._match_untied(call, role, tie, until_s + hold_s)
         trial = tie.trial
-        until_s += limits.EGRESS_HOLD_SECONDS_MAX
+        until_s += limits_collectors.EGRESS_HOLD_SECONDS_MAX
         while not trial.stable_done and not trial.tape.has_exact(call, role):
             if not await trial.changed.wait(until_s):
                 self.waits_given_up += 1

@@ -7,7 +7,7 @@ import asyncio
 from collections.abc import Awaitable, Collection, Iterable, Mapping
 from typing import TYPE_CHECKING, Final, Self, TypeVar, cast
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.errors import SetupError
 from harness.core.labels import Role
 from harness.effects.api import Collector, Lapse, Observed, OpenTrial, TableState, Workplace
@@ -31,7 +31,9 @@ class PostgresCollector(Collector):
     name = "postgres"
     version = 1
 
-    def __init__(self, options: Options, workplace: Workplace, keep_alive_seconds: float = limits.POSTGRES_KEEP_ALIVE_SECONDS) -> None:
+    def __init__(
+        self, options: Options, workplace: Workplace, keep_alive_seconds: float = limits_collectors.POSTGRES_KEEP_ALIVE_SECONDS
+    ) -> None:
         self._options = options
         self._clock = workplace.clock
         self._rng = workplace.rng
@@ -118,7 +120,7 @@ class PostgresCollector(Collector):
         """Fetch, unless a trial was settled just now, and hand out everything, target by target."""
         settled_ns, self._settled_ns = self._settled_ns, None
         if self._watches and (settled_ns is None or self._clock.monotonic_ns() - settled_ns > _FRESH_NS):
-            await asyncio.wait({watch.fetch() for watch in self._watches.values()}, timeout=limits.POSTGRES_DRAIN_SECONDS_MAX)
+            await asyncio.wait({watch.fetch() for watch in self._watches.values()}, timeout=limits_collectors.POSTGRES_DRAIN_SECONDS_MAX)
         self._nudge()
         return [observed for watch in self._watches.values() for observed in watch.take()]
 

@@ -2,7 +2,7 @@
 
 from typing import Final
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.core.labels import Role
 from harness.effects.api import Lapse
 
@@ -12,7 +12,7 @@ FURTHER: Final = "further lapses of the PostgreSQL collector"
 class LapseBook:
     """Lapses with counts, in the order in which they first happened."""
 
-    def __init__(self, distinct_max: int = limits.POSTGRES_LAPSES_MAX) -> None:
+    def __init__(self, distinct_max: int = limits_collectors.POSTGRES_LAPSES_MAX) -> None:
         self._max = distinct_max
         self._counts: dict[tuple[str, Role | None, bool], int] = {}
 

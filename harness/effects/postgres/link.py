@@ -13,7 +13,7 @@ from psycopg import sql
 from psycopg.adapt import Loader
 from psycopg.conninfo import conninfo_to_dict
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.errors import SetupError
 from harness.core.labels import Role
 from harness.effects.postgres import json_plugin, text_plugin
@@ -135,7 +135,7 @@ class Link:
         connection = await psycopg.AsyncConnection.connect(
             dsn,
             autocommit=True,
-            connect_timeout=limits.POSTGRES_CONNECT_SECONDS_MAX,
+            connect_timeout=limits_collectors.POSTGRES_CONNECT_SECONDS_MAX,
             client_encoding="utf8",
             fallback_application_name="shadowdiff",
         )
@@ -164,7 +164,7 @@ class Link:
 
     async def create_slot(self, name: str, plugin: str) -> None:
         """Begin to watch: what is committed from now on is kept for `changes`."""
-        await self._connection.execute(f"set statement_timeout = '{limits.POSTGRES_SLOT_SECONDS_MAX}s'".encode())
+        await self._connection.execute(f"set statement_timeout = '{limits_collectors.POSTGRES_SLOT_SECONDS_MAX}s'".encode())
         await self._connection.execute("select pg_catalog.pg_create_logical_replication_slot(%s, %s, true)", (name, plugin))
         await self._connection.execute("set statement_timeout = 0")
         self._slot = name
@@ -191,11 +191,11 @@ class Link:
             count += 1
             behind = written != flushed
             size += len(data)
-            if len(rows) < limits.EFFECTS_UNDRAINED_MAX and size <= limits.POSTGRES_FETCH_BYTES_MAX:
+            if len(rows) < limits.EFFECTS_UNDRAINED_MAX and size <= limits_collectors.POSTGRES_FETCH_BYTES_MAX:
                 rows.append(Raw(transaction, data))
             else:
                 left_out += 1
-        return Changes(rows, behind, left_out, count >= limits.POSTGRES_FETCH_CHANGES)
+        return Changes(rows, behind, left_out, count >= limits_collectors.POSTGRES_FETCH_CHANGES)
 
     async def flush(self) -> None:
         """Have everything written to disk that the server's log holds, by a transaction of our own that changes nothing."""
@@ -224,7 +224,7 @@ def _fetch_of(name: str, options: tuple[str, ...]) -> sql.Composed:
         "select b.xid, b.data, p.written, p.flushed from ("
         "select pg_catalog.pg_current_wal_insert_lsn() as written, pg_catalog.pg_current_wal_flush_lsn() as flushed) as p"
         " left join pg_catalog.pg_logical_slot_get_changes({}, null, {}, {}) as b on true"
-    ).format(sql.Literal(name), sql.Literal(limits.POSTGRES_FETCH_CHANGES), sql.SQL(", ").join(map(sql.Literal, options)))
+    ).format(sql.Literal(name), sql.Literal(limits_collectors.POSTGRES_FETCH_CHANGES), sql.SQL(", ").join(map(sql.Literal, options)))
 
 
 def _table(row: "tuple[object, ...]") -> Table:

@@ -10,7 +10,7 @@ import asyncio
 import contextlib
 from typing import Final
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.core.clock import Clock, Rng
 from harness.effects.postgres.link import FAILURES, SLOT_PREFIX, Link
 
@@ -25,7 +25,7 @@ class Nudge:
         self._plugin = plugin
         self._clock = clock
         self._rng = rng
-        self._seconds = limits.POSTGRES_NUDGE_SECONDS if seconds is None else seconds
+        self._seconds = limits_collectors.POSTGRES_NUDGE_SECONDS if seconds is None else seconds
         self._link: Link | None = None
         self._task: asyncio.Task[None] | None = None
         self._next_ns = clock.monotonic_ns() + int(self._seconds * 1e9)
@@ -50,7 +50,7 @@ class Nudge:
     async def stop(self) -> None:
         """Let go of the database."""
         if self._task is not None and not self._task.done():
-            await asyncio.wait({self._task}, timeout=limits.POSTGRES_DETACH_SECONDS_MAX)
+            await asyncio.wait({self._task}, timeout=limits_collectors.POSTGRES_DETACH_SECONDS_MAX)
             self._task.cancel()
             await asyncio.wait({self._task})
         await self._close()

@@ -5,7 +5,7 @@ from typing import Any, Final, cast
 import psycopg
 from psycopg import sql
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.clock import Clock
 from harness.core.labels import Role
 from harness.effects.api import TableState
@@ -39,16 +39,19 @@ async def _read(link: Link, role: Role, options: Options, clock: Clock, lapses: 
     connection = link.connection
     await connection.set_read_only(True)
     await connection.set_isolation_level(psycopg.IsolationLevel.REPEATABLE_READ)
-    await connection.execute(f"set statement_timeout = '{int(limits.POSTGRES_TABLE_SECONDS_MAX * 1000)}ms'".encode())
+    await connection.execute(f"set statement_timeout = '{int(limits_collectors.POSTGRES_TABLE_SECONDS_MAX * 1000)}ms'".encode())
     tables = [table for table in await link.tables() if not table.part and options.watches(table.shown)]
-    if len(tables) > limits.POSTGRES_TABLES_MAX:
+    if len(tables) > limits_collectors.POSTGRES_TABLES_MAX:
         lapses.note(
-            "tables beyond the bound were not compared at the end of a pass", role, len(tables) - limits.POSTGRES_TABLES_MAX, blind=False
+            "tables beyond the bound were not compared at the end of a pass",
+            role,
+            len(tables) - limits_collectors.POSTGRES_TABLES_MAX,
+            blind=False,
         )
-    until_ns = clock.monotonic_ns() + int(limits.POSTGRES_STATE_SECONDS_MAX * 1e9)
+    until_ns = clock.monotonic_ns() + int(limits_collectors.POSTGRES_STATE_SECONDS_MAX * 1e9)
     found = []
     async with connection.transaction():
-        for table in tables[: limits.POSTGRES_TABLES_MAX]:
+        for table in tables[: limits_collectors.POSTGRES_TABLES_MAX]:
             if clock.monotonic_ns() > until_ns:
                 lapses.note("tables were not compared at the end of a pass: there was no time left", role, blind=False)
                 continue
@@ -90,7 +93,8 @@ def _sums(table: Table) -> sql.Composed:
 
 def _first(table: Table) -> sql.Composed:
     columns = [
-        sql.SQL("pg_catalog.left({}, {})").format(_text(name), sql.Literal(limits.POSTGRES_CELL_CHARS_MAX)) for name, _ in table.columns
+        sql.SQL("pg_catalog.left({}, {})").format(_text(name), sql.Literal(limits_collectors.POSTGRES_CELL_CHARS_MAX))
+        for name, _ in table.columns
     ]
     # Types without an order of their own (json, say) have one as text.
     order: list[sql.Composable] = [sql.Identifier(name) for name in table.primary] or [_text(name) for name, _ in table.columns]

@@ -11,7 +11,7 @@ from typing import Final
 
 import psycopg
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.clock import Clock, Rng
 from harness.core.errors import SetupError
 from harness.core.labels import Role
@@ -117,7 +117,7 @@ class Watch:
     async def stop(self) -> None:
         """Drop the slot and let go of the database."""
         if self._running:
-            _, pending = await asyncio.wait(set(self._running), timeout=limits.POSTGRES_DETACH_SECONDS_MAX)
+            _, pending = await asyncio.wait(set(self._running), timeout=limits_collectors.POSTGRES_DETACH_SECONDS_MAX)
             for task in pending:
                 task.cancel()
             if pending:
@@ -127,7 +127,7 @@ class Watch:
         link, self._link = self._link, None
         if link is not None:
             with contextlib.suppress(*FAILURES):
-                async with asyncio.timeout(limits.POSTGRES_DETACH_SECONDS_MAX):
+                async with asyncio.timeout(limits_collectors.POSTGRES_DETACH_SECONDS_MAX):
                     await link.drop_slot()
             await link.close()
 
@@ -142,7 +142,7 @@ class Watch:
         began_ns = self._clock.monotonic_ns()
         began = self._clock.time()
         try:
-            async with asyncio.timeout(limits.POSTGRES_FETCH_SECONDS_MAX):
+            async with asyncio.timeout(limits_collectors.POSTGRES_FETCH_SECONDS_MAX):
                 await self._fetch_all()
         except FAILURES as error:
             await self._lose(words(error, self.dsn))
@@ -207,7 +207,7 @@ class Watch:
                     continue
                 truncated.add(name)
             document = document_of(change, table)
-            if len(self._held) >= self._undrained_max or self._held_bytes + len(document) > limits.POSTGRES_UNDRAINED_BYTES_MAX:
+            if len(self._held) >= self._undrained_max or self._held_bytes + len(document) > limits_collectors.POSTGRES_UNDRAINED_BYTES_MAX:
                 self._lapses.note("row changes came faster than they were taken and were left out", self.role)
                 continue
             operation = self._operations.named(change.action, name)
@@ -226,7 +226,7 @@ class Watch:
         # What does not fit even now (the table is gone again) must not have the catalogue read with each fetch.
         for entries in transactions:
             for entry in entries:
-                if isinstance(entry, Change) and not self._fits(entry) and len(self._unfit) < limits.POSTGRES_UNFIT_ROWS_MAX:
+                if isinstance(entry, Change) and not self._fits(entry) and len(self._unfit) < limits_collectors.POSTGRES_UNFIT_ROWS_MAX:
                     self._unfit.add((entry.schema, entry.table, len(entry.new) + len(entry.old)))
 
     async def _read_catalogue(self, link: Link) -> None:
@@ -251,12 +251,12 @@ class Watch:
     async def _reconnect(self) -> bool:
         """A new link in place of a lost one: the gap is a lapse. Returns whether there is one."""
         now_ns = self._clock.monotonic_ns()
-        if self._tried_ns and now_ns - self._tried_ns < limits.POSTGRES_RECONNECT_SECONDS * 1e9:
+        if self._tried_ns and now_ns - self._tried_ns < limits_collectors.POSTGRES_RECONNECT_SECONDS * 1e9:
             return False
         self._tried_ns = now_ns
         link = None
         try:
-            async with asyncio.timeout(limits.POSTGRES_CONNECT_SECONDS_MAX + limits.POSTGRES_SLOT_SECONDS_MAX):
+            async with asyncio.timeout(limits_collectors.POSTGRES_CONNECT_SECONDS_MAX + limits_collectors.POSTGRES_SLOT_SECONDS_MAX):
                 link = await Link.connect(self.dsn)
                 await link.drop_left_over()
                 await self._read_catalogue(link)

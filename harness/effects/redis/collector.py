@@ -8,7 +8,7 @@ from typing import Annotated, Final, Self
 
 import msgspec
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.core.errors import SetupError, UsageError
 from harness.core.labels import Role
 from harness.core.values import Effect
@@ -220,7 +220,7 @@ class RedisCollector(Collector):
 
     def _lapse(self, what: str, role: Role | None, *, blind: bool, count: int = 1) -> None:
         key = (what, role, blind)
-        if key in self._lapses or len(self._lapses) < limits.REDIS_LAPSES_MAX:
+        if key in self._lapses or len(self._lapses) < limits_collectors.REDIS_LAPSES_MAX:
             self._lapses[key] += count
         else:
             self._lapses["more that could not be seen", None, True] += count

@@ -11,7 +11,7 @@ from typing import Any, Final, Protocol, cast
 
 import msgspec
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.effects.redis.tracker import Done, Tracker
 
 _OK: Final = b"+OK\r\n"
@@ -75,7 +75,7 @@ class Client(asyncio.Protocol):
         upstream = self._upstream
         server = _Server(self, upstream.database)
         try:
-            async with asyncio.timeout(limits.REDIS_CONNECT_SECONDS_MAX):
+            async with asyncio.timeout(limits_collectors.REDIS_CONNECT_SECONDS_MAX):
                 if upstream.path:
                     await loop.create_unix_connection(lambda: server, upstream.path)
                 else:

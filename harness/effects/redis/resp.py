@@ -10,7 +10,7 @@ from typing import Final
 
 import msgspec
 
-from harness.core import limits
+from harness.core import limits_collectors
 
 
 class Garbage(Exception):  # noqa: N818 - a fact about the other side
@@ -79,7 +79,7 @@ class _Long:
     def take(self, data: bytes) -> None:
         self.left -= len(data)
         self._hash.update(data)
-        if (room := limits.REDIS_ARGUMENT_BYTES_MAX - len(self._head)) > 0:
+        if (room := limits_collectors.REDIS_ARGUMENT_BYTES_MAX - len(self._head)) > 0:
             self._head += data[:room]
 
     def done(self) -> Cut:
@@ -162,7 +162,7 @@ class RequestParser:
         if size < 0:
             raise Garbage("an argument with a negative length")
         begin = end + 2
-        if size > limits.REDIS_ARGUMENT_BYTES_MAX:
+        if size > limits_collectors.REDIS_ARGUMENT_BYTES_MAX:
             self._long = _Long(size)
             return begin
         if begin + size + 2 > len(data):
@@ -181,7 +181,7 @@ class RequestParser:
 
     def _keep(self, argument: Argument) -> None:
         self._left -= 1
-        if len(self._args) < limits.REDIS_ARGUMENTS_MAX:
+        if len(self._args) < limits_collectors.REDIS_ARGUMENTS_MAX:
             self._args.append(argument)
             return
         self._more += 1
@@ -190,7 +190,7 @@ class RequestParser:
 
 
 def _bounded(size: int) -> None:
-    if size > limits.REDIS_LINE_BYTES_MAX:
+    if size > limits_collectors.REDIS_LINE_BYTES_MAX:
         raise Garbage("a line longer than Redis takes")
 
 
@@ -253,7 +253,7 @@ ATTRIBUTE: Final = "|"
 class ReplyParser:
     """Reads what a server sends. `looked_at` says of how many elements of the reply that begins now anything is to be known."""
 
-    def __init__(self, looked_at: Callable[[], int] = lambda: limits.REDIS_REPLY_ITEMS_MAX) -> None:
+    def __init__(self, looked_at: Callable[[], int] = lambda: limits_collectors.REDIS_REPLY_ITEMS_MAX) -> None:
         self._looked_at = looked_at
         self._items_max = 0
         self._rest = b""
@@ -284,7 +284,7 @@ class ReplyParser:
                 yield from self._taken()
             kind = chr(data[pos])
             if kind in _LINES:
-                self._value(Item(kind, data[pos + 1 : min(end, pos + 1 + limits.REDIS_REPLY_TEXT_BYTES_MAX)], kind == "_"))
+                self._value(Item(kind, data[pos + 1 : min(end, pos + 1 + limits_collectors.REDIS_REPLY_TEXT_BYTES_MAX)], kind == "_"))
                 pos = end + 2
             elif kind in _BULKS:
                 length = _number(data[pos + 1 : end])
@@ -293,7 +293,7 @@ class ReplyParser:
                     pos = end + 2
                     continue
                 after = end + 2 + length + 2
-                if length <= limits.REDIS_REPLY_TEXT_BYTES_MAX:
+                if length <= limits_collectors.REDIS_REPLY_TEXT_BYTES_MAX:
                     if after > size:
                         self._rest = data[pos:]
                         break
@@ -339,10 +339,10 @@ class ReplyParser:
             if kind != ATTRIBUTE:
                 self._value(Item(kind, empty=True))
             return
-        if len(self._open) >= limits.REDIS_REPLY_DEPTH_MAX:
+        if len(self._open) >= limits_collectors.REDIS_REPLY_DEPTH_MAX:
             raise Garbage("a reply nested too deep")
         if not self._open:
-            self._items_max = min(limits.REDIS_REPLY_ITEMS_MAX, self._looked_at())
+            self._items_max = min(limits_collectors.REDIS_REPLY_ITEMS_MAX, self._looked_at())
         self._open.append([count * _AGGREGATES[kind], kind])
 
     def _value(self, item: Item) -> None:

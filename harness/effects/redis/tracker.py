@@ -12,7 +12,7 @@ from typing import Final
 
 import msgspec
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.effects.redis import commands
 from harness.effects.redis.commands import Write
 from harness.effects.redis.resp import Command, Garbage, Item, Reply, ReplyParser, RequestParser
@@ -131,7 +131,7 @@ class Tracker:
 
     def _looked_at(self) -> int:
         """Of EXEC every element is a reply; else the first ones tell messages from replies."""
-        return limits.REDIS_REPLY_ITEMS_MAX if self._pending and self._pending[0].does is _Does.EXEC else _MESSAGE_ITEMS
+        return limits_collectors.REDIS_REPLY_ITEMS_MAX if self._pending and self._pending[0].does is _Does.EXEC else _MESSAGE_ITEMS
 
     def _is_over(self) -> bool:
         return not self._watching
@@ -171,7 +171,10 @@ class Tracker:
         self._pending.append(pending)
         self._writes += self._counts(pending)
         self._size += pending.size
-        if len(self._pending) + len(self._queued) > limits.REDIS_PENDING_MAX or self._size > limits.REDIS_PENDING_BYTES_MAX:
+        if (
+            len(self._pending) + len(self._queued) > limits_collectors.REDIS_PENDING_MAX
+            or self._size > limits_collectors.REDIS_PENDING_BYTES_MAX
+        ):
             self._stop("more commands waited for their replies than can be kept: the connection was not watched any further")
 
     def _counts(self, pending: _Pending) -> bool:
@@ -214,7 +217,7 @@ class Tracker:
         elif verb == "DISCARD":
             self._unseen = None
         elif self._unseen is not None:
-            if len(self._unseen) >= limits.REDIS_PENDING_MAX:
+            if len(self._unseen) >= limits_collectors.REDIS_PENDING_MAX:
                 self._stop("more commands waited for EXEC than can be kept: the connection was not watched any further")
                 return
             self._unseen.append(pending)

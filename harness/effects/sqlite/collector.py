@@ -17,7 +17,7 @@ from typing import Final, Self, TypeVar
 
 import msgspec
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.core.errors import SetupError
 from harness.core.labels import Role
 from harness.core.values import Effect
@@ -120,7 +120,7 @@ class SqliteCollector(Collector):
             self._attached = True
 
     async def _attach(self, role: Role, database: Database) -> None:
-        deadline_ns = self._clock.monotonic_ns() + int(limits.SQLITE_ATTACH_SECONDS_MAX * 1e9)
+        deadline_ns = self._clock.monotonic_ns() + int(limits_collectors.SQLITE_ATTACH_SECONDS_MAX * 1e9)
         path = self._path(role)
         while True:
             try:
@@ -167,7 +167,7 @@ class SqliteCollector(Collector):
         path = self._path(role)
         if not self._options.final_state or not path.exists():
             return ()
-        deadline_ns = self._clock.monotonic_ns() + int(limits.SQLITE_STATE_SECONDS_MAX * 1e9)
+        deadline_ns = self._clock.monotonic_ns() + int(limits_collectors.SQLITE_STATE_SECONDS_MAX * 1e9)
         given_up = threading.Event()
 
         def late() -> bool:
@@ -176,7 +176,7 @@ class SqliteCollector(Collector):
         try:
             return await asyncio.to_thread(self._state, role, path, late)
         except OutOfTime:
-            self._lapse(f"the final state took more than {limits.SQLITE_STATE_SECONDS_MAX:.0f} s to read", role, blind=True)
+            self._lapse(f"the final state took more than {limits_collectors.SQLITE_STATE_SECONDS_MAX:.0f} s to read", role, blind=True)
         except sqlite3.Error as error:
             self._lapse(f"the final state cannot be read: {error}", role, blind=True)
         finally:
@@ -263,7 +263,7 @@ class SqliteCollector(Collector):
     def _lapse(self, what: str, role: Role | None, *, blind: bool, count: int = 1) -> None:
         self._blind += blind
         key = (what, role, blind)
-        if key in self._lapses or len(self._lapses) < limits.SQLITE_LAPSES_MAX:
+        if key in self._lapses or len(self._lapses) < limits_collectors.SQLITE_LAPSES_MAX:
             self._lapses[key] += count
         else:
             self._lapses["more that could not be seen", None, True] += count

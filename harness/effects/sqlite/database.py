@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.core.entities import entity_of_word, id_entity
 from harness.effects.naming import text_of
 from harness.effects.sqlite import triggers
@@ -89,7 +89,7 @@ def tables_of(connection: sqlite3.Connection, wanted: Callable[[str], bool]) -> 
         info = connection.execute(f"PRAGMA table_xinfo({quoted(name)})").fetchall()
         columns = tuple(column[1] for column in info if column[6] not in _HIDDEN)
         key = tuple(column[1] for column in sorted(info, key=lambda column: column[5]) if column[5])
-        if len(columns) > limits.SQLITE_COLUMNS_MAX:
+        if len(columns) > limits_collectors.SQLITE_COLUMNS_MAX:
             unseen.append(f"table {name}: it has too many columns to be watched")
             continue
         found.append(Table(name, columns, key, _generated(connection, name, info)))
@@ -229,7 +229,7 @@ class Database:
             return
         while True:
             rows = self._connection.execute(
-                f"SELECT * FROM {LOG} WHERE id > ? ORDER BY id LIMIT {limits.SQLITE_READ_ROWS_MAX}",  # noqa: S608 - constants
+                f"SELECT * FROM {LOG} WHERE id > ? ORDER BY id LIMIT {limits_collectors.SQLITE_READ_ROWS_MAX}",  # noqa: S608 - constants
                 (self._last,),
             ).fetchall()
             if not rows:
@@ -240,7 +240,7 @@ class Database:
             self._last = rows[-1][0]
             for row in rows:
                 self._file_row(row)
-            if len(rows) < limits.SQLITE_READ_ROWS_MAX:
+            if len(rows) < limits_collectors.SQLITE_READ_ROWS_MAX:
                 return
 
     def _see_emptied(self) -> None:

@@ -9,7 +9,7 @@ from collections.abc import Callable
 from hashlib import blake2b
 from typing import Any, Final
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.effects.api import TableState
 from harness.effects.naming import document
 from harness.effects.sqlite.database import is_busy, tables_of
@@ -73,7 +73,7 @@ def _state(connection: sqlite3.Connection, table: Table, lapse: Callable[[str], 
     rows = int(connection.execute(f"SELECT count(*) FROM {quoted(table.name)} NOT INDEXED").fetchone()[0])  # noqa: S608 - quoted
     columns = ", ".join(quoted(column) for column in table.columns)
     digests: dict[str, str] = {}
-    if rows <= limits.SQLITE_STATE_ROWS_MAX and rows * len(table.columns) <= limits.SQLITE_STATE_CELLS_MAX:
+    if rows <= limits_collectors.SQLITE_STATE_ROWS_MAX and rows * len(table.columns) <= limits_collectors.SQLITE_STATE_CELLS_MAX:
         digests = _digests(connection, table, columns, late)
     else:
         lapse(f"table {table.name} is too large for its final state to be compared by more than its number of rows")

@@ -11,7 +11,7 @@ from typing import Final
 
 import msgspec
 
-from harness.core import limits
+from harness.core import limits_collectors
 
 PREFIX: Final = "_shadowdiff_"
 LOG: Final = "_shadowdiff_log"
@@ -99,7 +99,7 @@ def triggers(table: Table, shape: int) -> list[str]:
 
 
 # Never the last row: the next id is the highest one plus 1, so ids stay dense and a gap says how much was pushed out.
-_TRIM: Final = f"DELETE FROM {LOG} WHERE id <= (SELECT max(id) FROM {LOG}) - {limits.SQLITE_LOG_ROWS_MAX};"  # noqa: S608 - constants
+_TRIM: Final = f"DELETE FROM {LOG} WHERE id <= (SELECT max(id) FROM {LOG}) - {limits_collectors.SQLITE_LOG_ROWS_MAX};"  # noqa: S608 - constants
 
 
 def _row(which: str, table: Table, shape: int, op: str) -> str:
@@ -110,7 +110,7 @@ def _row(which: str, table: Table, shape: int, op: str) -> str:
 
 def _value(column: str) -> str:
     """The value itself, a long one cut: nothing that a build stores may make the log many times as large as its data."""
-    cut = limits.SQLITE_VALUE_CHARS_MAX
+    cut = limits_collectors.SQLITE_VALUE_CHARS_MAX
     return (
         f"CASE WHEN length({column}) > {cut} THEN CASE typeof({column}) "
         f"WHEN 'blob' THEN 'hex:' || hex(substr({column}, 1, {cut // 2})) || '… ' || length({column}) || ' bytes' "

@@ -10,7 +10,7 @@ import aiohttp
 import pytest
 from aiohttp import web
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.labels import Role
 from harness.core.values import Effect
 from harness.effects.egress import desk, tapefile, trial_tapes
@@ -26,8 +26,8 @@ OTHERS = (Role.SECONDARY, Role.CANDIDATE)
 @pytest.fixture(autouse=True)
 def patience(monkeypatch: pytest.MonkeyPatch) -> None:
     """What is to come in time comes in time on slow machines too."""
-    monkeypatch.setattr(limits, "EGRESS_HOLD_SECONDS_MAX", 50.0)
-    monkeypatch.setattr(limits, "EGRESS_UNTIED_HOLD_SECONDS_MAX", 50.0)
+    monkeypatch.setattr(limits_collectors, "EGRESS_HOLD_SECONDS_MAX", 50.0)
+    monkeypatch.setattr(limits_collectors, "EGRESS_UNTIED_HOLD_SECONDS_MAX", 50.0)
 
 
 async def notes(at: Bench) -> list[tuple[Role, str, str]]:
@@ -379,7 +379,7 @@ def test_what_a_tape_cannot_keep_is_counted(tmp_path: Path) -> None:
 
 
 def test_lapses_and_effects_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "EGRESS_LAPSES_MAX", 2)
+    monkeypatch.setattr(limits_collectors, "EGRESS_LAPSES_MAX", 2)
     monkeypatch.setattr(limits, "EFFECTS_UNDRAINED_MAX", 1)
     at = desk.CallDesk(Options(), trial_tapes.TrialTapes(), clock=rig.SystemClock(), seed=1, write=lambda _: None)
     for number in range(5):

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.core.labels import Role
 from harness.core.trace import with_trace
 from harness.core.values import Headers
@@ -96,7 +96,7 @@ def test_a_call_waits_for_stables_answer_that_is_under_way_and_for_a_call_that_c
 
 def test_waits_are_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     for bound in ("EGRESS_LIVE_UNDER_WAY_SECONDS_MAX", "EGRESS_LIVE_COMING_SECONDS_MAX"):
-        monkeypatch.setattr(limits, bound, 0.01)
+        monkeypatch.setattr(limits_collectors, bound, 0.01)
     monkeypatch.setattr(live_tapes, "PAUSES_SECONDS", (0.0, 0.01))
 
     async def main() -> None:
@@ -144,7 +144,7 @@ def test_a_call_whose_own_trial_has_asked_by_trace_is_not_given_to_others() -> N
 
 
 def test_old_tapes_go_and_what_was_dropped_too_early_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "EGRESS_LIVE_TAPES_MAX", 2)
+    monkeypatch.setattr(limits_collectors, "EGRESS_LIVE_TAPES_MAX", 2)
     monkeypatch.setattr(live_tapes, "PAUSES_SECONDS", (0.0,))
 
     async def main() -> None:
@@ -155,7 +155,7 @@ def test_old_tapes_go_and_what_was_dropped_too_early_is_counted(monkeypatch: pyt
         assert troubles(tapes)[3] == 1
         assert tapes.tie(named(1, Role.CANDIDATE), Role.CANDIDATE).trial is None
         assert tapes.tie(named(2, Role.CANDIDATE), Role.CANDIDATE).trial is not None
-        now.s += limits.EGRESS_LIVE_TAPE_SECONDS_MAX + 1
+        now.s += limits_collectors.EGRESS_LIVE_TAPE_SECONDS_MAX + 1
         stable_called(tapes, named(4), call("/4"))
         assert tapes.tie(named(3, Role.CANDIDATE), Role.CANDIDATE).trial is None
         assert troubles(tapes)[3] == 1, "those were old"
@@ -164,7 +164,7 @@ def test_old_tapes_go_and_what_was_dropped_too_early_is_counted(monkeypatch: pyt
 
 
 def test_memory_is_bounded_and_a_call_that_ends_after_its_tape_hurts_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "EGRESS_LIVE_TAPES_BYTES_MAX", 3 * live_tapes.CALL_BYTES)
+    monkeypatch.setattr(limits_collectors, "EGRESS_LIVE_TAPES_BYTES_MAX", 3 * live_tapes.CALL_BYTES)
 
     async def main() -> None:
         tapes = LiveTapes(kept=True, now_s=Now())
@@ -187,11 +187,11 @@ def test_recent_calls_are_forgotten() -> None:
     recent, taped = Recent(), TapedCall(request="", number=0, call=call(), answer=ANSWER)
     recent.add(taped, None, 1000.0)
     assert recent.take(call(), Role.SECONDARY, 1000.0) is not None
-    assert recent.take(call(), Role.CANDIDATE, 1000.0 + limits.EGRESS_LIVE_RECENT_SECONDS + 1) is not None
+    assert recent.take(call(), Role.CANDIDATE, 1000.0 + limits_collectors.EGRESS_LIVE_RECENT_SECONDS + 1) is not None
     recent.add(taped, None, 1100.0)
-    late_s = 1100.0 + limits.EGRESS_LIVE_RECENT_SECONDS + 1
+    late_s = 1100.0 + limits_collectors.EGRESS_LIVE_RECENT_SECONDS + 1
     assert recent.take(call(), Role.CANDIDATE, late_s) is None
-    assert recent.take(call(), Role.CANDIDATE, late_s + 3 * limits.EGRESS_LIVE_RECENT_SECONDS) is None
+    assert recent.take(call(), Role.CANDIDATE, late_s + 3 * limits_collectors.EGRESS_LIVE_RECENT_SECONDS) is None
 
 
 def test_observed_calls_are_named_and_not_kept() -> None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.core.labels import Role
 from harness.core.trace import with_trace
 from harness.effects.api import OpenTrial
@@ -42,7 +42,7 @@ def test_a_call_is_tied_by_its_trace_else_to_the_only_open_trial() -> None:
 
 
 def test_ended_trials_are_forgotten_after_a_while(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "EGRESS_ENDED_TRIALS_MAX", 2)
+    monkeypatch.setattr(limits_collectors, "EGRESS_ENDED_TRIALS_MAX", 2)
     trials = TrialTapes()
     for number in (1, 2, 3):
         trials.begin(trial(number))
@@ -72,8 +72,8 @@ def test_nobody_waits_for_a_stable_that_takes_no_part() -> None:
 
 
 def test_a_wait_is_bounded_and_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "EGRESS_HOLD_SECONDS_MAX", 0.01)
-    monkeypatch.setattr(limits, "EGRESS_UNTIED_HOLD_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(limits_collectors, "EGRESS_HOLD_SECONDS_MAX", 0.01)
+    monkeypatch.setattr(limits_collectors, "EGRESS_UNTIED_HOLD_SECONDS_MAX", 0.01)
 
     async def main() -> None:
         trials = TrialTapes()
@@ -127,7 +127,7 @@ def test_an_untied_call_that_several_trials_have_is_answered_but_nobodys() -> No
 
 
 def test_a_full_tape_takes_no_more(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "EGRESS_TAPED_CALLS_MAX", 2)
+    monkeypatch.setattr(limits_collectors, "EGRESS_TAPED_CALLS_MAX", 2)
     trials = TrialTapes()
     trials.begin(trial(1))
     tape = trials.open[trial(1).trace]
@@ -185,7 +185,7 @@ def test_builds_that_start_again_find_nothing_of_their_last_start() -> None:
 
 
 def test_what_stable_does_outside_of_trials_takes_bounded_room(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "EGRESS_UNTIED_BYTES_MAX", 1000)
+    monkeypatch.setattr(limits_collectors, "EGRESS_UNTIED_BYTES_MAX", 1000)
     trials = TrialTapes()
     for _ in range(50):
         trials.add(call(), Answer(status=200, body=b"x" * 100), None, trials.next_untied_number())

@@ -11,7 +11,7 @@ import orjson
 import psycopg
 import pytest
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.errors import SetupError, UsageError
 from harness.core.labels import Role
 from harness.effects.api import OpenTrial, Workplace
@@ -393,7 +393,7 @@ def test_a_transaction_beyond_the_bounds_is_cut_by_the_server(
     if bound == "rows":
         monkeypatch.setattr(limits, "EFFECTS_UNDRAINED_MAX", 10)
     else:
-        monkeypatch.setattr(limits, "POSTGRES_FETCH_BYTES_MAX", 1_000)
+        monkeypatch.setattr(limits_collectors, "POSTGRES_FETCH_BYTES_MAX", 1_000)
 
     async def main() -> None:
         async with attached(plugin=plugin) as collector:
@@ -413,7 +413,7 @@ def test_many_transactions_are_fetched_in_parts_and_none_is_missed(
     attached: Attach, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     databases.make(ORDERS)
-    monkeypatch.setattr(limits, "POSTGRES_FETCH_CHANGES", 7)
+    monkeypatch.setattr(limits_collectors, "POSTGRES_FETCH_CHANGES", 7)
 
     async def main() -> None:
         async with attached() as collector:
@@ -586,7 +586,7 @@ def test_a_transaction_that_stays_open_is_named_as_the_reason(
     workplace: Workplace, databases: Databases, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     databases.make(ORDERS)
-    monkeypatch.setattr(limits, "POSTGRES_SLOT_SECONDS_MAX", 1)
+    monkeypatch.setattr(limits_collectors, "POSTGRES_SLOT_SECONDS_MAX", 1)
     with psycopg.connect(databases.server.dsn(databases.name())) as build:
         build.execute("insert into orders (item) values ('open')")
         error = refused(workplace, dsn=databases.dsn)
@@ -628,7 +628,7 @@ def test_the_server_notes_its_transactions_so_that_fetching_stays_cheap(
     attached: Attach, databases: Databases, plugin: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     databases.make(ORDERS)
-    monkeypatch.setattr(limits, "POSTGRES_NUDGE_SECONDS", 0.0)
+    monkeypatch.setattr(limits_collectors, "POSTGRES_NUDGE_SECONDS", 0.0)
 
     async def main() -> None:
         async with attached(plugin=plugin) as collector:
@@ -647,8 +647,8 @@ def test_the_server_notes_its_transactions_so_that_fetching_stays_cheap(
 
 
 def test_bounds_fit_each_other() -> None:
-    assert limits.POSTGRES_TABLE_SECONDS_MAX < limits.POSTGRES_STATE_SECONDS_MAX
-    assert limits.POSTGRES_RECONNECT_SECONDS < limits.POSTGRES_DRAIN_SECONDS_MAX
+    assert limits_collectors.POSTGRES_TABLE_SECONDS_MAX < limits_collectors.POSTGRES_STATE_SECONDS_MAX
+    assert limits_collectors.POSTGRES_RECONNECT_SECONDS < limits_collectors.POSTGRES_DRAIN_SECONDS_MAX
 
 
 def test_which_columns_the_server_numbers_itself(attached: Attach, databases: Databases, plugin: str) -> None:
@@ -709,7 +709,7 @@ def test_an_attach_that_is_cancelled_while_it_waits_for_a_transaction_ends_soon_
             began = time.monotonic()
             with pytest.raises(asyncio.CancelledError):
                 await attaching
-            assert time.monotonic() - began < limits.POSTGRES_SLOT_SECONDS_MAX / 2, "it does not wait for the transaction"
+            assert time.monotonic() - began < limits_collectors.POSTGRES_SLOT_SECONDS_MAX / 2, "it does not wait for the transaction"
             await collector.close()
 
             async def gone() -> bool:

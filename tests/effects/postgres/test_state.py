@@ -5,7 +5,7 @@ import asyncio
 import orjson
 import pytest
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.labels import Role
 from harness.effects.api import TableState
 from harness.effects.postgres import state
@@ -100,7 +100,7 @@ def test_a_table_that_takes_too_long_is_a_lapse(databases: Databases, monkeypatc
         "create table a_quick (a int); create table z_quick (a int);"
         "create table slow (a int); insert into slow select generate_series(1, 2000000)"
     )
-    monkeypatch.setattr(limits, "POSTGRES_TABLE_SECONDS_MAX", 0.1)
+    monkeypatch.setattr(limits_collectors, "POSTGRES_TABLE_SECONDS_MAX", 0.1)
     lapses = LapseBook()
     found = states(databases, lapses=lapses)
     assert set(found) == {"public.a_quick", "public.z_quick"}
@@ -110,11 +110,11 @@ def test_a_table_that_takes_too_long_is_a_lapse(databases: Databases, monkeypatc
 
 def test_no_time_left_and_too_many_tables_are_lapses(databases: Databases, monkeypatch: pytest.MonkeyPatch) -> None:
     databases.make("create table a (a int); create table b (a int)")
-    monkeypatch.setattr(limits, "POSTGRES_TABLES_MAX", 1)
+    monkeypatch.setattr(limits_collectors, "POSTGRES_TABLES_MAX", 1)
     lapses = LapseBook()
     assert set(states(databases, lapses=lapses)) == {"public.a"}
     assert [(lapse.what.startswith("tables beyond"), lapse.count) for lapse in lapses.all()] == [(True, 1)]
-    monkeypatch.setattr(limits, "POSTGRES_STATE_SECONDS_MAX", -1.0)
+    monkeypatch.setattr(limits_collectors, "POSTGRES_STATE_SECONDS_MAX", -1.0)
     lapses = LapseBook()
     assert states(databases, lapses=lapses) == {}
     assert "no time left" in lapses.all()[-1].what

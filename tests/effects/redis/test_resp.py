@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.effects.redis.resp import Command, Cut, Garbage, Item, Reply, ReplyParser, RequestParser
 from tests.effects.redis.conftest import packed
 
@@ -51,14 +51,17 @@ def test_requests_in_any_pieces(sent: list[list[bytes]], cuts: list[int]) -> Non
     assert _requests(_cut(data, cuts)) == [Command(tuple(args)) for args in sent]
 
 
-@given(st.integers(limits.REDIS_ARGUMENT_BYTES_MAX - 2, limits.REDIS_ARGUMENT_BYTES_MAX + 2), st.lists(st.integers(0, 2**17), max_size=8))
+@given(
+    st.integers(limits_collectors.REDIS_ARGUMENT_BYTES_MAX - 2, limits_collectors.REDIS_ARGUMENT_BYTES_MAX + 2),
+    st.lists(st.integers(0, 2**17), max_size=8),
+)
 def test_long_arguments_are_cut_and_digested(size: int, cuts: list[int]) -> None:
     value = bytes(index % 251 for index in range(size))
     got = _requests(_cut(packed("SET", "k", value, "NX") + packed("PING"), cuts))
     expected = (
         value
-        if size <= limits.REDIS_ARGUMENT_BYTES_MAX
-        else Cut(value[: limits.REDIS_ARGUMENT_BYTES_MAX], size, hashlib.sha256(value).hexdigest())
+        if size <= limits_collectors.REDIS_ARGUMENT_BYTES_MAX
+        else Cut(value[: limits_collectors.REDIS_ARGUMENT_BYTES_MAX], size, hashlib.sha256(value).hexdigest())
     )
     assert got == [Command((b"SET", b"k", expected, b"NX")), Command((b"PING",))]
 
@@ -71,14 +74,14 @@ def test_a_huge_value_is_not_kept() -> None:
         assert list(parser.feed(piece)) == []
         assert len(parser._rest) == 0
     (command,) = parser.feed(piece + b"\r\n")
-    assert command.kept_bytes < 2 * limits.REDIS_ARGUMENT_BYTES_MAX
+    assert command.kept_bytes < 2 * limits_collectors.REDIS_ARGUMENT_BYTES_MAX
 
 
 def test_arguments_beyond_the_bound_are_counted_and_digested() -> None:
-    values = [str(index) for index in range(limits.REDIS_ARGUMENTS_MAX + 10)]
+    values = [str(index) for index in range(limits_collectors.REDIS_ARGUMENTS_MAX + 10)]
     (one,) = _requests([packed("DEL", *values)])
     (other,) = _requests([packed("DEL", *values[:-1], "x")])
-    assert (len(one.args), one.more) == (limits.REDIS_ARGUMENTS_MAX, 11)
+    assert (len(one.args), one.more) == (limits_collectors.REDIS_ARGUMENTS_MAX, 11)
     assert one.digest != other.digest
     assert _requests([packed("DEL", *values), packed("PING")])[1] == Command((b"PING",))
 
@@ -92,7 +95,7 @@ def test_arguments_beyond_the_bound_are_counted_and_digested() -> None:
         b"*1\r\n$1_0\r\n",
         b"*1\r\n$\r\n",
         b"*" + b"1" * 30 + b"\r\n",
-        b"a" * (limits.REDIS_LINE_BYTES_MAX + 2),
+        b"a" * (limits_collectors.REDIS_LINE_BYTES_MAX + 2),
     ],
 )
 def test_garbage_of_a_client(data: bytes) -> None:
@@ -152,7 +155,7 @@ def test_replies_in_any_pieces(chosen: list[tuple[bytes, list[Reply]]], cuts: li
 
 
 @pytest.mark.parametrize(
-    "data", [b"HTTP/1.1 200\r\n", b"*?\r\n", b"$x\r\n", b"*1\r\n" * 200, b"+" + b"a" * (limits.REDIS_LINE_BYTES_MAX + 1)]
+    "data", [b"HTTP/1.1 200\r\n", b"*?\r\n", b"$x\r\n", b"*1\r\n" * 200, b"+" + b"a" * (limits_collectors.REDIS_LINE_BYTES_MAX + 1)]
 )
 def test_garbage_of_a_server(data: bytes) -> None:
     with pytest.raises(Garbage):

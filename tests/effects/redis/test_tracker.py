@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.effects.redis.tracker import Tracker
 from tests.effects.redis.conftest import packed
 
@@ -151,12 +151,12 @@ def test_unknown_commands_and_other_nodes_are_told_of() -> None:
 
 
 def test_pending_commands_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "REDIS_PENDING_MAX", 10)
+    monkeypatch.setattr(limits_collectors, "REDIS_PENDING_MAX", 10)
     line = _Line().ask(packed("PING") * 10)
     assert line.told == []
     assert "more commands waited" in line.ask(packed("PING")).told[0][0]
-    monkeypatch.setattr(limits, "REDIS_PENDING_BYTES_MAX", 10_000)
-    monkeypatch.setattr(limits, "REDIS_PENDING_MAX", 1000)
+    monkeypatch.setattr(limits_collectors, "REDIS_PENDING_BYTES_MAX", 10_000)
+    monkeypatch.setattr(limits_collectors, "REDIS_PENDING_MAX", 1000)
     line = _Line()
     for _ in range(100):
         line.ask(packed("SET", "k", "v" * 1000)).say(OK)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.core.errors import SetupError, UsageError
 from harness.core.labels import Role
 from harness.effects.sqlite.collector import SqliteCollector
@@ -249,7 +249,7 @@ def test_the_build_never_meets_a_lock_of_a_collector_that_looks_all_the_time_in_
 
 
 def test_attach_waits_for_a_lock_and_gives_up(rig: Make, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SQLITE_ATTACH_SECONDS_MAX", 0.05)
+    monkeypatch.setattr(limits_collectors, "SQLITE_ATTACH_SECONDS_MAX", 0.05)
     one = rig()
     one.run(one.collector.prepare(Role.STABLE))
     build = one.writer()
@@ -437,7 +437,7 @@ def test_final_state(rig: Make) -> None:
 def test_final_state_that_takes_too_long_is_a_lapse(rig: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     one = rig()
     one.started(ORDERS)
-    monkeypatch.setattr(limits, "SQLITE_STATE_SECONDS_MAX", 0.0)
+    monkeypatch.setattr(limits_collectors, "SQLITE_STATE_SECONDS_MAX", 0.0)
     assert one.run(one.collector.final_state(Role.STABLE)) == ()
     assert [lapse.blind for lapse in one.collector.lapses()] == [True]
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.effects.sqlite.database import Busy, Database, Look, connect, is_busy, tables_of
 
 
@@ -63,7 +63,7 @@ def test_changes_read_before_a_lock_are_kept(tmp_path: Path, build: sqlite3.Conn
 
 def test_many_rows_are_read_in_pieces(tmp_path: Path, build: sqlite3.Connection, monkeypatch: pytest.MonkeyPatch) -> None:
     """A piece may end between the two rows of an update."""
-    monkeypatch.setattr(limits, "SQLITE_READ_ROWS_MAX", 3)
+    monkeypatch.setattr(limits_collectors, "SQLITE_READ_ROWS_MAX", 3)
     database = _database(tmp_path, [])
     database.attach()
     build.execute("INSERT INTO t VALUES (1, 1), (2, 2)")

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core import limits
+from harness.core import limits, limits_collectors
 from harness.effects.api import TableState
 from harness.effects.sqlite.state import OutOfTime, plain, read_state
 
@@ -60,7 +60,7 @@ def test_first_rows_are_by_primary_key_else_by_all_columns() -> None:
 
 
 def test_a_large_table_is_only_counted(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(limits, "SQLITE_STATE_ROWS_MAX", 2)
+    monkeypatch.setattr(limits_collectors, "SQLITE_STATE_ROWS_MAX", 2)
     state, told = _state([(1, 1), (2, 2), (3, 3)])
     assert (state.rows, state.digests) == (3, {})
     assert len(told) == 1

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core import limits
+from harness.core import limits_collectors
 from harness.effects.sqlite import triggers
 from harness.effects.sqlite.triggers import LOG, Table, is_virtual, log_table, quoted, shadows_of, wider
 
@@ -55,12 +55,12 @@ def test_the_log_keeps_its_last_rows_and_dense_ids() -> None:
         connection.execute("CREATE TABLE t (x)")
         for statement in [*log_table(1), *triggers.triggers(Table("t", ("x",)), 1)]:
             connection.execute(statement)
-        count = limits.SQLITE_LOG_ROWS_MAX + 100
+        count = limits_collectors.SQLITE_LOG_ROWS_MAX + 100
         connection.executemany("INSERT INTO t VALUES (?)", ((index,) for index in range(count)))
         assert connection.execute(f"SELECT min(id), max(id), count(*), max(v0) FROM {LOG}").fetchone() == (
             triggers.FIRST + 101,
             triggers.FIRST + count,
-            limits.SQLITE_LOG_ROWS_MAX,
+            limits_collectors.SQLITE_LOG_ROWS_MAX,
             count - 1,
         )
 
