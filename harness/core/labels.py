@@ -61,6 +61,11 @@ class Channel(StrEnum):
     VALUE = "value"
     ORDER = "order"
     LATENCY = "latency"
+    DISTANCE = "distance"
+    """This one and the following watch places at which all arms differ in every answer."""
+    BIAS = "bias"
+    MIX = "mix"
+    SEQUENCE = "sequence"
 
 
 class EffectsSeen(StrEnum):
@@ -111,6 +116,16 @@ class Kind(StrEnum):
     """Both sides do it, the right side less often."""
     SLOWER = "slower"
     """The candidate's latency quantile is beyond the control's by more than the tolerance."""
+    STYLE = "style"
+    """Values that are new in each answer are written with other precision, length or characters than stable writes them with."""
+    DISTANCE = "distance"
+    """Numbers or times that are new in each answer lie further from stable's than two of stable's lie from each other."""
+    BIAS = "bias"
+    """Numbers or times that are new in each answer are larger, or smaller, than stable's more often than not."""
+    MIX = "mix"
+    """One of a few values that stable changes between comes more or less often."""
+    SEQUENCE = "sequence"
+    """Values that are new in each answer follow from the one before (the same, or another end only), and stable's do not; or vice versa."""
 
 
 CHANNEL_OF: Final[dict[Kind, Channel]] = {
@@ -131,7 +146,15 @@ CHANNEL_OF: Final[dict[Kind, Channel]] = {
     Kind.VALUE: Channel.VALUE,
     Kind.ORDER: Channel.ORDER,
     Kind.SLOWER: Channel.LATENCY,
+    Kind.STYLE: Channel.SHAPE,
+    Kind.DISTANCE: Channel.DISTANCE,
+    Kind.BIAS: Channel.BIAS,
+    Kind.MIX: Channel.MIX,
+    Kind.SEQUENCE: Channel.SEQUENCE,
 }
+
+NOISE_KINDS: Final = frozenset({Kind.STYLE, Kind.DISTANCE, Kind.BIAS, Kind.MIX, Kind.SEQUENCE})
+"""Kinds that only evidence over many answers shows; no pair of answers has such a difference."""
 
 CHANNEL_DEPTH: Final[dict[Channel, int]] = {channel: depth for depth, channel in enumerate(Channel)}
 """Coarsest is 0. A pair that differs at depth d may also differ at any greater depth."""
@@ -216,6 +239,10 @@ class SkipReason(StrEnum):
     """Not in the sample that is mirrored."""
     SWITCHED_OFF = "switched_off"
     """Mirroring was switched off."""
+    OTHER_BUILD = "other_build"
+    """Another build of the candidate answered than the one that the epoch is about."""
+    EARLIER_EPOCH = "earlier_epoch"
+    """It was under way when the epoch began, or among the answers that announced its build: it belongs to none."""
 
 
 class ShedReason(StrEnum):
@@ -298,6 +325,15 @@ class ReasonCode(StrEnum):
     EFFECTS_NOT_OBSERVED = "effects_not_observed"
     EFFECTS_UNATTRIBUTED = "effects_unattributed"
     FINAL_STATE = "final_state"
+    TOO_LITTLE_COVERAGE = "too_little_coverage"
+    NOT_BLOCKING = "not_blocking"
+    ACCEPTED_BUT_CHANGED = "accepted_but_changed"
+    MUST_CHANGE = "must_change"
+    MUST_CHANGE_OPEN = "must_change_open"
+    EXPECTED = "expected"
+    ACCEPTANCE_EXPIRED = "acceptance_expired"
+    SELF_ACCEPTED = "self_accepted"
+    MIXED_BUILDS = "mixed_builds"
 
 
 NEXT_STEP: Final[dict[ReasonCode, str]] = {
@@ -329,7 +365,16 @@ NEXT_STEP: Final[dict[ReasonCode, str]] = {
     ReasonCode.STALE: "See whether the harness still receives traffic; ask again once it has judged anew.",
     ReasonCode.EFFECTS_NOT_OBSERVED: "Name the collectors in effects.collect, mend what they could not see, or wait longer (wait_s).",
     ReasonCode.EFFECTS_UNATTRIBUTED: "Send one request at a time, or let builds pass traceparent on; see what is done in the background.",
+    ReasonCode.TOO_LITTLE_COVERAGE: "Send traffic that has what the policy's `coverage` asks for, or change the policy.",
+    ReasonCode.NOT_BLOCKING: "Look through them in the report; the policy's `blocks` says which places do not block.",
     ReasonCode.FINAL_STATE: "See the rows in the report and find the request that leaves them so; leave the table out if it is wanted.",
+    ReasonCode.ACCEPTED_BUT_CHANGED: "Compare it with the entry in the file of accepted changes; fix it, or accept it as it is now.",
+    ReasonCode.MUST_CHANGE: "Find out why the change is not in this build, or take must_change out of its entry.",
+    ReasonCode.MUST_CHANGE_OPEN: "Send more requests to the endpoint of the change that must happen.",
+    ReasonCode.EXPECTED: "Nothing: they were accepted. Take an entry out once stable has the change too.",
+    ReasonCode.ACCEPTANCE_EXPIRED: "Fix what was accepted for a time, or accept it anew with a later date.",
+    ReasonCode.SELF_ACCEPTED: "Let somebody accept them on the base ref, or allow it in the policy (allow_self_accepted).",
+    ReasonCode.MIXED_BUILDS: "Let one build alone answer under the candidate's address, and wait for the next epoch.",
 }
 
 

@@ -193,6 +193,13 @@ class Difference(msgspec.Struct, frozen=True):
     note: str = ""
 
 
+class Again(msgspec.Struct, frozen=True):
+    """How an arm answers otherwise than it did in the pass before. Left is what it said then."""
+
+    role: Role
+    differences: tuple[Difference, ...]
+
+
 class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     """What the comparators say of one trial, pair by pair. Left is named first."""
 
@@ -207,6 +214,8 @@ class Comparison(msgspec.Struct, frozen=True, kw_only=True):
     is not transitive (tolerances): two arms within tolerance of a third may be beyond it of each other."""
     rules_used: tuple[int, ...] = ()
     """Indices of the rules that had an effect."""
+    again: tuple[Again, ...] = ()
+    """Arms that answer otherwise than in the pass before, where that was looked at."""
 
 
 class Count(msgspec.Struct, frozen=True):
