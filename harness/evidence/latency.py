@@ -2,10 +2,15 @@
 
 Slow moments come in bursts, so that requests that follow each other are not separate witnesses: all pairs of a block
 make one bet, the sign of their sum. The candidate is paired with the secondary, never with stable where that went first.
+
+Of the median, a pair says +1 where the candidate is slower by more than the tolerance, and -1 otherwise. That is at most the
+antisymmetric bet on which of the two is slower, so its stake never grows faster than a fair one's among builds alike. Tails and
+budgets bet beside it, each with its own share of the family's weight (`LATENCY_SHARES`).
 """
 
 import math
 import statistics
+from collections.abc import Iterator
 from typing import Final
 
 import msgspec
@@ -13,19 +18,20 @@ import msgspec
 from harness.core.labels import Control, Design, Role
 from harness.core.limits import LATENCY_BLOCK_PAIRS_MAX
 from harness.evidence.bets import TrialBets
+from harness.evidence.budgets import BudgetChannel, Budgets
+from harness.evidence.histogram import LogHistogram
 from harness.evidence.hypothesis import Stake
-from harness.evidence.martingale import log_two_sided
+from harness.evidence.martingale import log_sum, log_two_sided
+from harness.evidence.policy import LatencyBudget
 from harness.evidence.snapshot import Interval, TargetLatency
+from harness.evidence.tails import SHOWN_LOG_E, Channel, SlowTrials, Tails, reach_of
+from harness.evidence.wealth import latency_term
+from harness.evidence.weights import LATENCY_SHARES, POOLED_SHARE, LatencyPart
 
 INVALID_LOG_E: Final = math.log(1000.0)
 """Evidence at which stable and secondary count as unlike in speed (error rate .001)."""
 INTERVAL_LEVEL: Final = 0.95
-
-_GROWTH: Final = math.log(1.01)
-_BUCKET_MAX: Final = 1400
-"""Buckets reach from about one millionth to one million."""
-
-
+MEDIAN_PATH: Final = "p50"
 RATIO_MAX: Final = 1e6
 """What no ratio that is told apart lies above."""
 
@@ -39,48 +45,6 @@ class BlockRule(msgspec.Struct, frozen=True):
 
 REPLAY_BLOCK: Final = BlockRule(20, 1.0)
 LIVE_BLOCK: Final = BlockRule(100, 10.0)
-
-
-class LogHistogram:
-    """Counts in buckets 1 % wide: quantiles to within half a per cent, in bounded space."""
-
-    __slots__ = ("_counts", "count")
-
-    def __init__(self) -> None:
-        self._counts: dict[int, int] = {}
-        self.count = 0
-
-    def add(self, value: float) -> None:
-        """Count a value; anything not above 0 falls into the lowest bucket."""
-        bucket = math.floor(math.log(value) / _GROWTH) if value > 0.0 else -_BUCKET_MAX
-        if not -_BUCKET_MAX <= bucket <= _BUCKET_MAX:
-            bucket = _BUCKET_MAX if bucket > 0 else -_BUCKET_MAX
-        self._counts[bucket] = self._counts.get(bucket, 0) + 1
-        self.count += 1
-
-    def quantile(self, share: float) -> float:
-        """The middle of the bucket in which the quantile lies; the histogram must not be empty."""
-        rank = max(1, math.ceil(share * self.count))
-        seen = 0
-        for bucket in sorted(self._counts):
-            seen += self._counts[bucket]
-            if seen >= rank:
-                return math.exp((bucket + 0.5) * _GROWTH)
-        raise AssertionError("a quantile of nothing")
-
-    def interval_of_median(self, level: float) -> tuple[float, float] | None:
-        """The medians that no bet on "above or below" has rejected so far; None where none is rejected on a side."""
-        needed = -math.log(1.0 - level)
-        below = 0
-        low = high = None
-        for bucket in sorted(self._counts):
-            if self.count - below > below and log_two_sided(self.count - below, below) >= needed:
-                low = math.exp(bucket * _GROWTH)
-            below += self._counts[bucket]
-            if below > self.count - below and log_two_sided(self.count - below, below) >= needed:
-                high = math.exp((bucket + 1) * _GROWTH)
-                break
-        return None if low is None or high is None else (low, high)
 
 
 class Block:
@@ -112,9 +76,23 @@ class Block:
 class EndpointLatency:
     """One endpoint's latency."""
 
-    __slots__ = ("arms", "block", "blocks", "pairs", "ratios", "slower", "slower_control", "stake")
+    __slots__ = (
+        "arms",
+        "block",
+        "blocks",
+        "budgets",
+        "pairs",
+        "ratios",
+        "said",
+        "slow",
+        "slower",
+        "slower_control",
+        "stake",
+        "tails",
+    )
 
-    def __init__(self, rule: BlockRule, weight: float) -> None:
+    def __init__(self, rule: BlockRule, weight: float, budgets: tuple[BudgetChannel, ...] = ()) -> None:
+        """`weight` is the endpoint's for latency as a whole; `budgets` bring their own."""
         self.arms = (LogHistogram(), LogHistogram(), LogHistogram())
         """Stable, secondary, candidate."""
         self.block = Block(rule)
@@ -122,8 +100,14 @@ class EndpointLatency:
         """Median ratios of the closed blocks."""
         self.ratios = LogHistogram()
         """Ratios of all pairs."""
-        self.stake = Stake(weight)
+        self.stake = Stake(weight * LATENCY_SHARES[LatencyPart.MEDIAN])
+        self.tails = Tails(weight * LATENCY_SHARES[LatencyPart.TAILS])
+        self.budgets = budgets
+        self.slow = SlowTrials()
         self.pairs = self.slower = self.slower_control = 0
+        beyond = sum(channel.stake.weight for channel in (*self.tails.channels, *budgets))
+        self.said = (latency_term(self.stake.weight, 0.0, gates=False), latency_term(beyond, 0.0, gates=False))
+        """What it adds to the gate's sum at present: by its median, and by tails and budgets."""
 
     def quantiles(self) -> dict[str, TargetLatency]:
         """By role, for the targets that answered."""
@@ -138,30 +122,71 @@ class EndpointLatency:
         return self.ratios.quantile(0.5) if self.ratios.count else None
 
     def interval(self) -> Interval | None:
-        """Confidence sequence of the median ratio of blocks, to the width of a bucket."""
+        """Confidence sequence of the median ratio of blocks, to the width of a bucket.
+
+        A block's median lies above a ratio where most of its pairs do, so these are the ratios that the block bets themselves, played
+        for each of them, have not rejected.
+        """
         found = self.blocks.interval_of_median(INTERVAL_LEVEL)
         return None if found is None else Interval(found[0], found[1], INTERVAL_LEVEL)
 
 
 class LatencyBook:
-    """Latency of a run: the pool over all endpoints that gate, and the check of stable against secondary."""
+    """Latency of a run: the pools over all endpoints that gate, and the check of stable against secondary."""
 
-    def __init__(self, rule: BlockRule, tolerance: float, requests_min: int, pool_weight: float) -> None:
+    def __init__(
+        self, rule: BlockRule, tolerance: float, requests_min: int, pool_weight: float, budgets: tuple[LatencyBudget, ...] = ()
+    ) -> None:
         self.rule = rule
-        self._beyond = 1.0 + tolerance
+        self.beyond = 1.0 + tolerance
         self._requests_min = requests_min
-        self.pool = Stake(pool_weight)
+        self._budgets = Budgets(budgets)
+        self._budget_size = (rule.pairs_min, rule.seconds_min)
+        self.pool = Stake(pool_weight * LATENCY_SHARES[LatencyPart.MEDIAN])
+        self.pool_tails = Tails(pool_weight * LATENCY_SHARES[LatencyPart.TAILS])
+        beyond = pool_weight * LATENCY_SHARES[LatencyPart.TAILS]
+        self._said = (latency_term(self.pool.weight, 0.0, gates=False), latency_term(beyond, 0.0, gates=False))
         self._pool_block = Block(rule)
+        self._pool_pairs = 0
         self._check_block = Block(rule)
         self._check = [0, 0]
+        self._check_pairs = 0
+        self._check_tails = Tails(0.0)
         self.valid = True
+        """Stable and secondary are alike in speed; otherwise latency has no say at all."""
+        self._tails_alike = True
+        self.shown: list[str] = []
+        """Paths of which the trial folded last is worth keeping as an example."""
+
+    @property
+    def tails_valid(self) -> bool:
+        """Stable and secondary are alike in their tails as well; otherwise tails and budgets have no say."""
+        return self.valid and self._tails_alike
+
+    def enter(self, name: str, weight: float) -> EndpointLatency:
+        """A new endpoint with its weight. Budgets have no pool, so they have that part as well."""
+        budgets = self._budgets.channels(name, weight * LATENCY_SHARES[LatencyPart.BUDGETS] / (1.0 - POOLED_SHARE))
+        return EndpointLatency(self.rule, weight, budgets)
 
     def gates(self, endpoint: EndpointLatency) -> bool:
         """Whether there were enough pairs for a say."""
         return endpoint.pairs >= self._requests_min
 
+    def channel_gates(self, endpoint: EndpointLatency, channel: Channel) -> bool:
+        """Whether a tail or budget had enough pairs, or answers, for a say."""
+        return (channel.compared if isinstance(channel, BudgetChannel) else endpoint.pairs) >= self._requests_min
+
+    def channels(self, endpoint: EndpointLatency) -> Iterator[Channel]:
+        """Tails and budgets of an endpoint that have a say, and the tails of the pool."""
+        for channel in (*endpoint.tails.channels, *endpoint.budgets):
+            if self.channel_gates(endpoint, channel):
+                yield channel
+        yield from self.pool_tails.channels
+
     def fold(self, bets: TrialBets, endpoint: EndpointLatency) -> bool:
-        """Take a trial; whether a stake of the endpoint or of the pool changed. Warm-up requests do not count at all."""
+        """Take a trial; whether something of the endpoint or of the pools changed. Warm-up requests do not count at all."""
+        if self.shown:
+            self.shown = []
         if bets.warm_up:
             return False
         stable = bets.stable.latency_ms
@@ -170,37 +195,94 @@ class LatencyBook:
         for arm, value in zip(endpoint.arms, (stable, secondary, candidate), strict=True):
             if value is not None:
                 arm.add(value)
-        if bets.control is not Control.SECONDARY or secondary is None:
-            return False
+        paired = bets.control is Control.SECONDARY
+        changed = False
+        if endpoint.budgets and candidate is not None:
+            changed = self._budget(candidate, secondary if paired else None, bets, endpoint)
+        if not paired or secondary is None:
+            return changed
         if bets.design is Design.THREE_ARM and stable is not None:
             self._check_pair(stable, secondary, bets.started_ns)
-        return candidate is not None and self._pair(candidate, secondary, bets.started_ns, endpoint)
+        return (candidate is not None and self._pair(candidate, secondary, bets, endpoint)) or changed
 
-    def _pair(self, candidate: float, secondary: float, at_ns: int, endpoint: EndpointLatency) -> bool:
-        sign = 1 if candidate > secondary * self._beyond else -1
+    def changes(self, endpoint: EndpointLatency) -> tuple[float, float]:
+        """By how much the endpoint and the pools changed the gate's sum since they were asked last: by medians, and by the rest."""
+        own, pool = endpoint.said, self._said
+        endpoint.said = (
+            latency_term(endpoint.stake.weight, endpoint.stake.log_e, gates=self.gates(endpoint)),
+            sum(
+                latency_term(channel.stake.weight, channel.stake.log_e, gates=self.channel_gates(endpoint, channel))
+                for channel in (*endpoint.tails.channels, *endpoint.budgets)
+            ),
+        )
+        self._said = (
+            latency_term(self.pool.weight, self.pool.log_e, gates=True),
+            sum(latency_term(channel.stake.weight, channel.stake.log_e, gates=True) for channel in self.pool_tails.channels),
+        )
+        return endpoint.said[0] - own[0] + self._said[0] - pool[0], endpoint.said[1] - own[1] + self._said[1] - pool[1]
+
+    def _budget(self, candidate: float, control: float | None, bets: TrialBets, endpoint: EndpointLatency) -> bool:
+        changed = False
+        for channel in endpoint.budgets:
+            over = channel.over
+            closed = channel.add(candidate, control, bets.started_ns, self._budget_size)
+            if channel.over > over and channel.offer(bets.trial):
+                self.shown.append(channel.path)
+            if closed:
+                changed |= channel.settle((endpoint.arms[0], endpoint.arms[1]))
+            changed |= channel.compared == self._requests_min
+        return changed
+
+    def _pair(self, candidate: float, secondary: float, bets: TrialBets, endpoint: EndpointLatency) -> bool:
+        at_ns = bets.started_ns
+        sign = 1 if candidate > secondary * self.beyond else -1
         endpoint.pairs += 1
-        endpoint.slower += sign > 0
-        endpoint.slower_control += secondary > candidate * self._beyond
+        endpoint.slower_control += secondary > candidate * self.beyond
+        if sign > 0:
+            endpoint.slower += 1
+            if endpoint.stake.log_e >= SHOWN_LOG_E and endpoint.slow.offer(bets.trial):
+                self.shown.append(MEDIAN_PATH)
+        reach = reach_of(candidate, secondary)
+        if reach:
+            endpoint.tails.add(reach)
+            for channel in endpoint.tails.channels[: max(0, reach)]:
+                if channel.offer(bets.trial):
+                    self.shown.append(channel.path)
         ratio = candidate / secondary if secondary > 0.0 else 1.0
         endpoint.ratios.add(ratio)
-        changed = False
+        changed = endpoint.pairs == self._requests_min
         closed = endpoint.block.add(sign, ratio, at_ns)
         if closed is not None:
             endpoint.blocks.add(closed[1])
-            changed = _bet(endpoint.stake, closed[0])
+            endpoint.slow.close(closed[1] if closed[0] > 0 else 0.0)
+            changed |= _bet(endpoint.stake, closed[0])
+            changed |= endpoint.tails.close(endpoint.pairs)
         if self.gates(endpoint):
+            self._pool_pairs += 1
+            if reach:
+                self.pool_tails.add(reach)
             pooled = self._pool_block.add(sign, ratio, at_ns)
             if pooled is not None:
                 changed |= _bet(self.pool, pooled[0])
+                changed |= self.pool_tails.close(self._pool_pairs)
         return changed
 
     def _check_pair(self, stable: float, secondary: float, at_ns: int) -> None:
-        sign = (secondary > stable * self._beyond) - (stable > secondary * self._beyond)
+        sign = (secondary > stable * self.beyond) - (stable > secondary * self.beyond)
+        self._check_pairs += 1
+        if reach := reach_of(secondary, stable):
+            self._check_tails.add(reach)
         closed = self._check_block.add(sign, 1.0, at_ns)
-        if closed is not None and closed[0]:
+        if closed is None:
+            return
+        if closed[0]:
             self._check[closed[0] < 0] += 1
             if log_two_sided(*self._check) >= INVALID_LOG_E:
                 self.valid = False
+        if self._tails_alike and self._check_tails.close(self._check_pairs):
+            stakes = [channel.stake for channel in self._check_tails.channels]
+            evidence = log_sum([log_two_sided(stake.wins, stake.bets - stake.wins) for stake in stakes])
+            self._tails_alike = evidence - math.log(len(stakes)) < INVALID_LOG_E
 
 
 def _bet(stake: Stake, sign: int) -> bool:
