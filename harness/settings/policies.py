@@ -1,25 +1,26 @@
 """Reads a policy, by the name of a packaged one or by file, into harness.evidence.policy.Policy, and checks its ranges."""
 
-import hashlib
 import math
 import re
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import msgspec
-from msgspec import inspect
 
 from harness.core.errors import UsageError
 from harness.core.labels import RunMode
 from harness.core.limits import EFFECTS_PER_ARM_MAX, PASSES_MAX
+from harness.evidence.conditions import apply, words
 from harness.evidence.hard_rules import EFFECT_RULES_MAX
-from harness.evidence.policy import Policy, content_of
-from harness.settings.check import Checker, Invalid
-from harness.settings.forms import is_policy_file
-from harness.settings.keys import Facts
+from harness.evidence.policy import Policy, PolicyOrigin, digest_of
+from harness.settings.check import Checker
+from harness.settings.latency_budgets import check_latency_budgets
+from harness.settings.policy_files import read_chain
+from harness.settings.policy_merge import merge
+from harness.settings.policy_parts import check_blocks, check_coverage, check_locked
 from harness.settings.problems import ConfigError, Problem, closest, preview
-from harness.settings.tree import Entry, MappingNode, Node, Scalar, SequenceNode, read_yaml_file
+from harness.settings.tree import Entry, MappingNode, Node, Scalar, SequenceNode
 
 PRESETS: Final = ("capture", "rollout")
 DEFAULT_POLICY: Final = "default"
@@ -63,6 +64,10 @@ EFFECT_RANGES: Final = {
     "at_least": Range(1, EFFECTS_PER_ARM_MAX - 1, low_open=False),
 }
 """By field of EffectRule: of one request no more effects are kept, so larger numbers could not be told apart."""
+_PARTS: Final = {"blocks": check_blocks, "coverage": check_coverage, "locked": check_locked, "latency_budgets": check_latency_budgets}
+"""What looks at keys that hold more than a number, by key."""
+_DIGEST_CHARS_SHOWN: Final = 128
+"""Of a digest that is required: twice what one has."""
 _COLLECTOR: Final = re.compile(r"[a-z][a-z0-9_-]{0,63}")
 
 
@@ -71,7 +76,30 @@ class LoadedPolicy(msgspec.Struct, frozen=True):
 
     policy: Policy
     digest: str
+    """Of the whole content, with what it extends and all conditions, whichever of them apply."""
     file: Path
+    ref: str = ""
+    """The ref at which the file was read; empty where that was its folder."""
+    origins: dict[str, str] = {}
+    """File and line by key; keys without one have their defaults."""
+    locked: dict[str, str] = {}
+    """File and line by locked key."""
+    conditions: tuple[str, ...] = ()
+    """Those that apply to the candidate's labels, in words."""
+    whole: Policy | None = None
+    """The policy with all its conditions, once labels have been applied."""
+
+    @property
+    def origin(self) -> PolicyOrigin:
+        """For a report."""
+        return PolicyOrigin(digest=self.digest, ref=self.ref, conditions=self.conditions)
+
+
+class PolicySource(NamedTuple):
+    """Where a policy that is named is read, and what it must be."""
+
+    ref: str | None = None
+    digest: str | None = None
 
 
 def policy_name(given: str | None, mode: RunMode) -> str:
@@ -81,48 +109,63 @@ def policy_name(given: str | None, mode: RunMode) -> str:
     return ROLLOUT_POLICY if mode is RunMode.PROXY else DEFAULT_POLICY
 
 
-def load_policy(name: str, *, folder: Path) -> LoadedPolicy:
-    """A policy by name (a file of `folder`, where the packaged ones are) or by path.
+def load_policy(name: str, *, folder: Path, ref: str | None = None) -> LoadedPolicy:
+    """A policy by name (a file of `folder`, where the packaged ones are) or by path, together with what it extends.
 
-    Raises UsageError, with every problem at once, where it cannot be read or is out of range: such a policy never passes.
+    With `ref`, files are read as they are there, in their Git repository. Raises UsageError, with every problem at once, where it
+    cannot be read, is out of range, or loosens what it must not (SetupError where Git does not answer): such a policy never passes.
     """
-    if is_policy_file(name):
-        path = Path(name).expanduser()
-    else:
-        path = folder / f"{name}.yaml"
-        known = sorted(file.stem for file in folder.glob("*.yaml"))
-        if name not in known:
-            near = closest(name, known)
-            hint = f'did you mean "{near}"? ' if near else ""
-            raise UsageError(
-                f"no policy is called {preview(name)}", fix=f"{hint}known: {', '.join(known)}; or give a file, e.g. ./policy.yaml"
-            )
     problems: list[Problem] = []
-    tree = read_yaml_file(path, problems)
-    checker = Checker(str(path), problems)
-    kind = inspect.type_info(Policy)
-    found = checker.value(tree, kind, "", Facts())
-    _check_ranges(checker, tree, RANGES)
-    _check_effects(checker, tree)
-    if isinstance(found, Invalid) or not isinstance(found, dict):
-        raise ConfigError(problems, subject="policy")
-    policy = msgspec.convert({"name": path.stem, **found}, Policy)
-    if policy.preset not in PRESETS:
-        node = next((entry for entry in tree.entries if entry.key == "preset"), tree)
-        checker.report(
-            node, "preset", f"{preview(policy.preset)} is not allowed", allowed=" or ".join(PRESETS), near=closest(policy.preset, PRESETS)
-        )
-    if policy.passes_min > policy.passes_max:
-        node = next((entry for entry in tree.entries if entry.key in {"passes_min", "passes_max"}), tree)
-        checker.report(node, "passes_min", f"{policy.passes_min} is more than passes_max, {policy.passes_max}")
+    chain = read_chain(name, folder=folder, ref=ref, problems=problems)
+    merged = merge(chain, _check_keys)
+    least, most = (merged.values.get(key, getattr(Policy(), key)) for key in ("passes_min", "passes_max"))
+    if least > most:
+        checker, entry = merged.origins.get("passes_min") or merged.origins["passes_max"]
+        checker.report(entry, "passes_min", f"{least} is more than passes_max, {most}")
     if problems:
         raise ConfigError(problems, subject="policy")
-    return LoadedPolicy(policy, digest_of(policy), path)
+    path = chain[0].path
+    own_name = {"name": path.stem} if chain[0].entry("name") is None else {}
+    policy = Policy(**{**merged.values, **own_name, "locked": tuple(sorted(merged.locked))})
+    origins = {key: checker.at(entry) for key, (checker, entry) in merged.origins.items() if key not in own_name}
+    return LoadedPolicy(policy, digest_of(policy), path, (ref or "") if chain[0].at_ref else "", origins, merged.locked)
 
 
-def digest_of(policy: Policy) -> str:
-    """SHA-256 of the policy's canonical JSON: the same for the same numbers, however the file is written."""
-    return hashlib.sha256(msgspec.json.encode(content_of(policy))).hexdigest()
+def for_labels(loaded: LoadedPolicy, labels: Mapping[str, str]) -> LoadedPolicy:
+    """The policy as it is for a candidate with these labels: with its conditions applied. The digest stays that of the whole.
+
+    Raises UsageError where the conditions that apply do not go together.
+    """
+    applied = apply(loaded.policy, labels)
+    said = tuple(words(loaded.policy.when[index]) for index in applied.which)
+    return msgspec.structs.replace(loaded, policy=applied.policy, conditions=said, whole=loaded.policy)
+
+
+def check_digest(loaded: LoadedPolicy, required: str) -> None:
+    """Raises UsageError with both digests where the policy is not the one that is required."""
+    if required.strip().lower() != loaded.digest:
+        raise UsageError(
+            f"the policy's digest is {loaded.digest}, and {required.strip()[:_DIGEST_CHARS_SHOWN]} is required",
+            where=str(loaded.file),
+            fix="judge by the policy that was agreed on (--policy-ref reads it from a branch), or require the new digest",
+        )
+
+
+def _check_keys(checker: Checker, tree: MappingNode) -> None:
+    """What types do not say of the keys of a policy."""
+    _check_ranges(checker, tree, RANGES)
+    _check_effects(checker, tree)
+    for entry in tree.entries:
+        if (
+            entry.key == "preset"
+            and isinstance(entry.node, Scalar)
+            and isinstance(entry.node.value, str)
+            and entry.node.text not in PRESETS
+        ):
+            near, allowed = closest(entry.node.text, PRESETS), " or ".join(PRESETS)
+            checker.report(entry, "preset", f"{preview(entry.node.text)} is not allowed", allowed=allowed, near=near)
+        elif entry.key in _PARTS:
+            _PARTS[entry.key](checker, entry.node, entry.key)
 
 
 def _check_ranges(checker: Checker, tree: MappingNode, ranges: Mapping[str, Range], prefix: str = "") -> None:

@@ -12,8 +12,8 @@ from harness.core.errors import UsageError
 from harness.core.labels import RunMode
 from harness.core.limits import EFFECTS_PER_ARM_MAX
 from harness.evidence.hard_rules import EFFECT_RULES_MAX
-from harness.evidence.policy import EffectRule, Policy
-from harness.settings.policies import DEFAULT_POLICY, EFFECT_RANGES, RANGES, ROLLOUT_POLICY, digest_of, load_policy, policy_name
+from harness.evidence.policy import EffectRule, Policy, digest_of
+from harness.settings.policies import DEFAULT_POLICY, EFFECT_RANGES, RANGES, ROLLOUT_POLICY, load_policy, policy_name
 from harness.settings.problems import ConfigError
 
 ROOT = Path(__file__).resolve().parents[2]
