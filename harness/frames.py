@@ -5,6 +5,7 @@ not known here.
 """
 
 import contextlib
+import math
 import os
 import struct
 import zlib
@@ -31,15 +32,17 @@ class Sink(Protocol):
 class FrameWriter:
     """Appends frames to one file; a failing write loses the frames it was about, which are counted, and nothing else.
 
-    With `prefix_only` everything after a loss is lost too, so that what is on disk is a true beginning.
+    With `prefix_only` everything after a loss is lost too, so that what is on disk is a true beginning. A frame that would make
+    the file larger than `bytes_max` is lost as well.
     """
 
-    def __init__(self, sink: Sink, magic: bytes, *, prefix_only: bool) -> None:
+    def __init__(self, sink: Sink, magic: bytes, *, prefix_only: bool, bytes_max: float = math.inf) -> None:
         self.written = 0
         self.lost = 0
         self.bytes = 0
         self._sink = sink
         self._prefix_only = prefix_only
+        self._bytes_max = bytes_max
         self._waiting = bytearray(magic)
         self._waiting_frames = 0
         self._offset = 0
@@ -47,7 +50,8 @@ class FrameWriter:
 
     def append(self, payload: bytes) -> bool:
         """False where the frame is already known to be lost."""
-        if len(payload) > STORE_FRAME_BYTES_MAX or (self._prefix_only and self.lost):
+        size = self._offset + len(self._waiting) + _HEAD.size + len(payload)
+        if len(payload) > STORE_FRAME_BYTES_MAX or size > self._bytes_max or (self._prefix_only and self.lost):
             self.lost += 1
             return False
         self._waiting += _HEAD.pack(len(payload), zlib.crc32(payload)) + payload

@@ -9,6 +9,10 @@ It knows nothing of what the bets mean. Directories are 0700 and files 0600.
 """
 
 import contextlib
+import fcntl
+import hashlib
+import math
+import os
 import re
 from collections.abc import Callable, Iterator
 from enum import StrEnum
@@ -27,6 +31,8 @@ FORMAT_VERSION: Final = 1
 RUN_FILE, BETS_FILE, TRIALS_FILE = "run.json", "bets.msgpack", "trials.msgpack.zst"
 EXEMPLAR_SHARE: Final = 0.25
 """Part of the store's bounds that only exemplars may use."""
+BETS_SHARE: Final = 0.5
+"""Part of a run's bytes that is the bets'; the rest is the trials'."""
 MAGIC: Final = {BETS_FILE: b"shadowdiff bets 1\n", TRIALS_FILE: b"shadowdiff trials 1\n"}
 
 _RUN_ID: Final = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,127}\Z")
@@ -68,6 +74,10 @@ class RunRecord(msgspec.Struct, frozen=True, kw_only=True):
     trials: int = 0
     trials_lost: int = 0
     trials_beyond_bound: int = 0
+    locked: bool = False
+    """Whether the run's folder is locked (flock) for as long as its process lives and writes to it."""
+    digest: str = ""
+    """SHA-256, in hex, of the canonical JSON of all else, so that damage is told from content; empty in runs of before."""
 
 
 class StoredTrial(msgspec.Struct, frozen=True):
@@ -80,11 +90,15 @@ class StoredTrial(msgspec.Struct, frozen=True):
 class RunStore:
     """Writes one run directory. Belongs to one thread at a time (the pipeline's, then whoever closes it)."""
 
-    def __init__(self, path: Path, record: RunRecord, redact: Callable[[Trial], Trial], bets: Sink, trials: Sink) -> None:
+    def __init__(
+        self, path: Path, record: RunRecord, redact: Callable[[Trial], Trial], bets: Sink, trials: Sink, *, bytes_max: float = math.inf
+    ) -> None:
         self.path = path
         self._record = record
         self._redact = redact
-        self._bets = FrameWriter(bets, MAGIC[BETS_FILE], prefix_only=True)
+        self._lock: int | None = None
+        self._trial_bytes_max = min(STORED_BYTES_MAX, bytes_max * (1.0 - BETS_SHARE))
+        self._bets = FrameWriter(bets, MAGIC[BETS_FILE], prefix_only=True, bytes_max=bytes_max * BETS_SHARE)
         self._trials = FrameWriter(trials, MAGIC[TRIALS_FILE], prefix_only=False)
         self._squeeze = zstandard.ZstdCompressor(level=3)
         self._bytes_kept = 0
@@ -100,10 +114,12 @@ class RunStore:
         *,
         redact: Callable[[Trial], Trial],
         opener: Callable[[Path], Sink] = new_file,
+        bytes_max: float = math.inf,
     ) -> "RunStore":
         """Makes `base/<run id>`. Raises SetupError where that cannot be done or the directory is there already.
 
-        `redact` is applied to every trial before it is written. `opener` makes a new file.
+        `redact` is applied to every trial before it is written. `opener` makes a new file. Of bets and trials no more than
+        `bytes_max` bytes are written; what is more is counted.
         """
         if not _RUN_ID.match(record.id):
             raise SetupError(f"not a run id: {record.id!r}", fix="use letters, digits, dot, dash and underscore")
@@ -112,13 +128,15 @@ class RunStore:
             base.mkdir(parents=True, exist_ok=True)
             path.mkdir(mode=_PRIVATE_DIRECTORY)
             path.chmod(_PRIVATE_DIRECTORY)
-            store = cls(path, record, redact, opener(path / BETS_FILE), opener(path / TRIALS_FILE))
+            store = cls(path, record, redact, opener(path / BETS_FILE), opener(path / TRIALS_FILE), bytes_max=bytes_max)
         except FileExistsError as error:
             raise SetupError("the run directory is there already", where=str(path), fix="give another --out") from error
         except OSError as error:
             raise SetupError(
                 f"cannot make the run directory: {error.strerror}", where=str(path), fix="give an --out that can be written to"
             ) from error
+        store._lock = lock_folder(path)
+        store._record = msgspec.structs.replace(record, locked=store._lock is not None)
         store._write_record()
         return store
 
@@ -170,12 +188,12 @@ class RunStore:
         if not self.wants(comparison, exemplar=exemplar):
             return False
         share = 1.0 if exemplar else 1.0 - EXEMPLAR_SHARE
-        if self._kept >= STORED_TRIALS_MAX * share or self._bytes_kept >= STORED_BYTES_MAX * share:
+        if self._kept >= STORED_TRIALS_MAX * share or self._bytes_kept >= self._trial_bytes_max * share:
             self._beyond += 1
             return False
         stored = StoredTrial(self._redact(trial), comparison)
         payload = self._squeeze.compress(msgspec.msgpack.encode(stored))
-        if self._bytes_kept + len(payload) > STORED_BYTES_MAX:
+        if self._bytes_kept + len(payload) > self._trial_bytes_max:
             self._beyond += 1
             return False
         if not self._trials.append(payload):
@@ -223,18 +241,53 @@ class RunStore:
             trials_beyond_bound=self._beyond,
         )
         self._write_record()
+        self._unlock()
 
     def discard(self) -> None:
         """Closes, and removes the run directory where nothing but the store's own files is in it: a run that never began."""
         self._bets.close()
         self._trials.close()
+        self._unlock()
         with contextlib.suppress(OSError):
             for name in (BETS_FILE, TRIALS_FILE, RUN_FILE):
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
 
+    def _unlock(self) -> None:
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
     def _write_record(self) -> None:
-        self.write_file(RUN_FILE, msgspec.json.format(msgspec.json.encode(self._record), indent=2) + b"\n")
+        record = msgspec.structs.replace(self._record, digest=record_digest(msgspec.json.encode(self._record)))
+        self.write_file(RUN_FILE, msgspec.json.format(msgspec.json.encode(record), indent=2) + b"\n")
+
+
+def record_digest(data: bytes) -> str:
+    """Of run.json's content without its own digest. Raises msgspec.MsgspecError for what is no JSON object."""
+    fields = msgspec.json.decode(data, type=dict[str, object])
+    fields.pop("digest", None)
+    return hashlib.sha256(msgspec.json.encode(fields, order="deterministic")).hexdigest()
+
+
+def lock_folder(path: Path) -> int | None:
+    """A descriptor that holds the lock of a run's folder until it is closed, at the latest by the end of its process.
+
+    None where the file system has no locks. Raises BlockingIOError where somebody else holds it.
+    """
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC)
+    except OSError:
+        return None
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        os.close(descriptor)
+        raise
+    except OSError:
+        os.close(descriptor)
+        return None
+    return descriptor
 
 
 def read_trials(reader: FrameReader) -> Iterator[StoredTrial]:
@@ -244,7 +297,7 @@ def read_trials(reader: FrameReader) -> Iterator[StoredTrial]:
         try:
             data = expand.decompress(payload, max_output_size=STORE_FRAME_BYTES_MAX)
             yield msgspec.msgpack.decode(data, type=StoredTrial)
-        except (zstandard.ZstdError, msgspec.MsgspecError, MemoryError) as error:
+        except (zstandard.ZstdError, msgspec.MsgspecError, MemoryError, UnicodeDecodeError, RecursionError) as error:
             raise SetupError(f"trial {reader.frames - 1} is damaged: {error}", where=str(reader.path), fix="run it again") from error
 
 
@@ -275,8 +328,11 @@ class StoredRun:
                     where=str(file),
                     fix="use the shadowdiff that wrote it",
                 )
-            return cls(path, msgspec.json.decode(data, type=RunRecord))
-        except msgspec.MsgspecError as error:
+            record = msgspec.json.decode(data, type=RunRecord)
+            if record.digest and record.digest != record_digest(data):
+                raise SetupError("damaged: its content is not what its digest says", where=str(file), fix="run it again")
+            return cls(path, msgspec.structs.replace(record, digest=""))
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise SetupError(f"damaged: {error}", where=str(file), fix="run it again") from error
 
     def bets(self) -> Iterator[bytes]:
@@ -294,7 +350,7 @@ class StoredRun:
             raise SetupError(f"the run has no {name}: it ended before they were written", where=where, fix="run it again")
         try:
             return msgspec.json.decode(self.record.facts[name], type=kind)
-        except msgspec.MsgspecError as error:
+        except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise SetupError(f"damaged {name}: {error}", where=where, fix="run it again") from error
 
     def blind(self) -> list[tuple[str, int]]:
