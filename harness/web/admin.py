@@ -1,24 +1,25 @@
 """The admin port: verdict, health and metrics over HTTP, and the switch of mirroring. Knows a provider of states; never the pipeline.
 
-It listens on loopback by default; anywhere else a token is needed, and without one it does not start. The switch is the
-only thing that changes anything. A page in somebody's browser cannot reach it: it takes JSON only, which a page may not
-send to another origin unasked, and without a token it is asked under a name of loopback only, which a page of a renamed
-host (DNS rebinding) is not.
+It listens on loopback by default; anywhere else a token is needed, and without one it does not start. The switch and the
+closing of an epoch are the only things that change anything. A page in somebody's browser cannot reach them: they take
+JSON only, which a page may not send to another origin unasked, and without a token they are asked under a name of loopback
+only, which a page of a renamed host (DNS rebinding) is not.
 """
 
 import asyncio
 import hmac
 import ipaddress
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from typing import Final, Protocol
 
 import msgspec
 from aiohttp import web
 
 from harness.core.clock import Clock
-from harness.core.errors import SetupError, UsageError
+from harness.core.errors import SetupError, ShadowdiffError, UsageError
 from harness.counters import TargetBreakers
 from harness.web.answer import AdminState, verdict_answer
+from harness.web.epoch import asked_build
 from harness.web.switch import asked_percent, mirror_answer
 
 OPEN_PATHS: Final = frozenset({"/healthz", "/readyz"})
@@ -56,6 +57,14 @@ class StateProvider(Protocol):
 
     def set_mirroring(self, percent: float) -> None:
         """Mirror this much from now on: 100 all of it, 0 nothing."""
+        ...
+
+    def history(self) -> Sequence[msgspec.Struct]:
+        """The newest epochs with their verdicts, oldest first, and last the one that is on. Bounded."""
+        ...
+
+    async def new_epoch(self, build: str | None) -> None:
+        """Close the epoch that is on, and begin the next: of `build`, or of the same build. Raises ShadowdiffError where that cannot be."""
         ...
 
 
@@ -130,6 +139,8 @@ class AdminServer:
         application.router.add_get("/api/v1/verdict", self._verdict)
         application.router.add_get("/api/v1/mirror", self._mirror)
         application.router.add_post("/api/v1/mirror", self._set_mirror)
+        application.router.add_get("/api/v1/history", self._history)
+        application.router.add_post("/api/v1/epoch", self._new_epoch)
         application.router.add_get("/healthz", self._healthz)
         application.router.add_get("/readyz", self._readyz)
         application.router.add_get("/metrics", self._metrics)
@@ -162,16 +173,37 @@ class AdminServer:
         return self._mirroring()
 
     async def _set_mirror(self, request: web.Request) -> web.Response:
-        if request.content_type != "application/json":
-            raise web.HTTPUnsupportedMediaType(reason="Content-Type: application/json is needed")
-        if self._token is None and not is_loopback(_host_name(request.host)):
-            raise web.HTTPForbidden(reason="without a token, ask under a loopback address or localhost")
+        self._check_change(request)
         try:
             percent = asked_percent(request.query, await request.read())
         except UsageError as error:
             return web.json_response({"error": error.what, "fix": error.fix}, status=400)
         self._provider.set_mirroring(percent)
         return self._mirroring()
+
+    def _check_change(self, request: web.Request) -> None:
+        """Whether a request may change something: see the module."""
+        if request.content_type != "application/json":
+            raise web.HTTPUnsupportedMediaType(reason="Content-Type: application/json is needed")
+        if self._token is None and not is_loopback(_host_name(request.host)):
+            raise web.HTTPForbidden(reason="without a token, ask under a loopback address or localhost")
+
+    async def _history(self, _request: web.Request) -> web.Response:
+        return self._told_history()
+
+    async def _new_epoch(self, request: web.Request) -> web.Response:
+        self._check_change(request)
+        try:
+            await self._provider.new_epoch(asked_build(await request.read()))
+        except UsageError as error:
+            return web.json_response({"error": error.what, "fix": error.fix}, status=400)
+        except ShadowdiffError as error:
+            return web.json_response({"error": error.what, "fix": error.fix}, status=503)
+        return self._told_history()
+
+    def _told_history(self) -> web.Response:
+        body = msgspec.json.encode({"history": self._provider.history()})
+        return web.Response(body=body, content_type="application/json", charset="utf-8")
 
     def _mirroring(self) -> web.Response:
         return web.Response(

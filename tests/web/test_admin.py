@@ -32,6 +32,8 @@ class Clock:
 class Provider:
     def __init__(self) -> None:
         self.percent = 100.0
+        self.epochs = 1
+        self.asked: list[str | None] = []
         self.now = AdminState(
             run="run-1",
             build="b 1",
@@ -55,6 +57,15 @@ class Provider:
 
     def set_mirroring(self, percent: float) -> None:
         self.percent = percent
+
+    def history(self) -> list[TargetBreakers]:
+        return [TargetBreakers(closed=self.epochs)]
+
+    async def new_epoch(self, build: str | None) -> None:
+        if build == "refused":
+            raise SetupError("the run takes no traffic", fix="ask while it serves")
+        self.epochs += 1
+        self.asked.append(build)
 
 
 Ask = Callable[..., Awaitable[tuple[int, Mapping[str, str], bytes]]]
@@ -264,3 +275,30 @@ def test_with_a_token_it_listens_anywhere() -> None:
         await server.stop()
 
     asyncio.run(run())
+
+
+def test_an_epoch_is_closed_and_the_history_told_under_the_same_guard_as_the_switch() -> None:
+    async def test(server: AdminServer, provider: Provider, ask: Ask) -> None:
+        path = "/api/v1/epoch"
+        assert (await ask(path, "POST", b'{"build": "b-2"}', Content_Type="text/plain"))[0] == 415
+        assert (await ask(path, "POST", b"{}", Content_Type=JSON, Host=f"rebound.example:{server.port}"))[0] == 403
+        assert (await ask(path, "POST", b'{"biuld": "b-2"}', Content_Type=JSON))[0] == 400
+        assert (await ask(path, "POST", b'{"build": "refused"}', Content_Type=JSON))[0] == 503
+        assert (await ask(path))[0] == 405
+        assert provider.asked == []
+        status, _, body = await ask(path, "POST", b'{"build": "b-2"}', Content_Type=JSON)
+        assert (status, json.loads(body)["history"][0]["closed"]) == (200, 2)
+        assert json.loads((await ask("/api/v1/history"))[2]) == json.loads(body)
+        assert (await ask(path, "POST", b"", Content_Type=JSON))[0] == 200
+        assert provider.asked == ["b-2", None]
+
+    serve(test)
+
+
+def test_the_history_needs_the_token() -> None:
+    async def test(server: AdminServer, provider: Provider, ask: Ask) -> None:
+        assert (await ask("/api/v1/history"))[0] == 401
+        assert (await ask("/api/v1/epoch", "POST", b"{}", Content_Type=JSON))[0] == 401
+        assert provider.asked == []
+
+    serve(test, token="secret")
