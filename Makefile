@@ -37,6 +37,7 @@ test: setup
 sim: setup
 	.venv/bin/python -m tests.sim
 	.venv/bin/python -m tests.sim.beside
+	.venv/bin/python -m tests.sim.wide
 	.venv/bin/python -m pytest -m long
 
 bench: setup

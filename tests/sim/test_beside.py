@@ -5,7 +5,7 @@ import random
 import pytest
 
 from tests.sim import peers
-from tests.sim.beside import ROWS, Row, _noisy, allowed, cell, fields, ours, played
+from tests.sim.beside import ROWS, Row, _noisy, allowed, cell, ours, played
 
 pytestmark = pytest.mark.sim
 
@@ -21,10 +21,6 @@ def test_watched_under_noise_diffys_rule_alarms_and_ours_does_not() -> None:
     noise = next(row for row in ROWS if row.name == "nothing wrong, 50 fields, 1 % noise")
     assert played(noise, peers.diffy, 3).alarms == 3
     assert played(noise, ours, 3).alarms == 0
-
-
-def test_a_thousand_fields_watched_at_every_request() -> None:
-    assert ours(fields(1, count=1_000, paths=1000, noise=0.01)) is None
 
 
 @pytest.mark.parametrize("noise", [0.01, 0.1])
