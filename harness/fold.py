@@ -15,6 +15,7 @@ from harness.core.limits import SEQUENCER_WINDOW_MAX
 from harness.core.values import Comparison, Trial
 from harness.evidence.bets import TrialBets
 from harness.evidence.ledger import Ledger
+from harness.evidence.seen import SeenBook
 from harness.evidence.sequencer import Sequencer
 from harness.evidence.snapshot import Snapshot
 
@@ -39,8 +40,9 @@ class Fold:
         self._ledger = ledger
         self._keeper = keeper
         self._streams: dict[int, Sequencer] = {}
-        self._waiting: dict[tuple[int, int], tuple[Comparison, TrialSource]] = {}
+        self._waiting: dict[tuple[int, int], tuple[TrialBets, Comparison, TrialSource]] = {}
         self._rules_used: set[int] = set()
+        self._seen = SeenBook()
         self._folded = 0
 
     @property
@@ -53,6 +55,11 @@ class Fold:
         """Indices of the rules that had an effect so far."""
         return frozenset(self._rules_used)
 
+    @property
+    def seen(self) -> SeenBook:
+        """What was seen of each finding so far."""
+        return self._seen
+
     def push(self, stream: int, bets: TrialBets, comparison: Comparison, trial: TrialSource) -> bool:
         """Take a result; fold what is now in order. False where it came before, and counts for nothing."""
         sequencer = self._sequencer(stream)
@@ -60,11 +67,16 @@ class Fold:
         released = sequencer.push(bets)
         if sequencer.duplicates > before:
             return False
-        self._waiting[stream, bets.seq] = (comparison, trial)
+        self._waiting[stream, bets.seq] = (bets, comparison, trial)
         self._rules_used.update(comparison.rules_used)
         for each in released:
             self._fold(stream, each)
         return True
+
+    def has_seen(self, stream: int, seq: int) -> bool:
+        """Whether a result has come, or was given up: it counts for nothing when it comes again."""
+        sequencer = self._sequencer(stream)
+        return seq < sequencer.next_seq or sequencer.waits_for(seq)
 
     def make_room(self, stream: int, seq: int) -> int:
         """Give up what `seq` would have to wait for beyond the bound; returns how many. Should one come after all, it counts for nothing.
@@ -102,6 +114,17 @@ class Fold:
                 return f"{sequencer.waiting} trials wait for number {sequencer.next_seq}, which never came"
         return ""
 
+    def successor(self, ledger: Ledger, keeper: Keeper | None = None) -> "Fold":
+        """Another Fold for what comes from now on, of the same streams; this one must not be given anything more.
+
+        What has come is folded here, also what waits for an earlier number: each result is folded by exactly one of the two.
+        """
+        for stream, seq in sorted(self._waiting):
+            self._fold(stream, self._waiting[stream, seq][0])
+        following = Fold(ledger, keeper)
+        following._streams, self._streams = self._streams, {}
+        return following
+
     def snapshot(self) -> Snapshot:
         """The ledger now."""
         return self._ledger.snapshot()
@@ -112,12 +135,17 @@ class Fold:
             found = self._streams[stream] = Sequencer()
         return found
 
-    def _fold(self, stream: int, bets: TrialBets) -> None:
-        comparison, trial = self._waiting.pop((stream, bets.seq))
+    def _fold(self, stream: int, released: TrialBets) -> None:
+        found = self._waiting.pop((stream, released.seq), None)
+        if found is None:
+            return  # it was folded by the Fold before this one
+        bets, comparison, trial = found
         if bets.seq != self._folded:
             bets = msgspec.structs.replace(bets, seq=self._folded)
         self._folded += 1
         exemplar_of = self._ledger.fold(bets)
+        if bets.bets or bets.expected:
+            self._seen.observe(bets, comparison)
         if self._keeper is not None:
             self._keeper.keep_bets(bets)
             self._keeper.keep_trial(trial, comparison, endpoint=bets.endpoint, exemplar=bool(exemplar_of))

@@ -73,6 +73,12 @@ class MetricsState:
         with self._lock:
             self._counts.observe_trial(trial, comparison)
 
+    def begin(self, run: str, build: str) -> None:
+        """Another epoch begins: another run and build are under test, and nothing is judged yet. Counters go on."""
+        with self._lock:
+            self._run, self._build = run, build
+            self._snapshot, self._verdict = None, None
+
     def set_snapshot(self, snapshot: Snapshot, verdict: Verdict | None, totals: Totals) -> None:
         """The ledger's last word, the gate's answer to it (None where nothing is judged), and where every request went."""
         with self._lock:
@@ -182,7 +188,7 @@ def _findings_family(snapshot: Snapshot | None) -> Metric:
     findings = _gauge("shadowdiff_findings", ("class", "severity"))
     counts = {(finding_class, severity): 0 for finding_class in FindingClass for severity in Severity}
     for evidence in (*snapshot.findings, *snapshot.noise) if snapshot else ():
-        counts[evidence.finding_class, evidence.severity] += 1
+        counts[evidence.finding_class, evidence.severity] += evidence.blocks
     for (finding_class, severity), count in counts.items():
         findings.add_metric((finding_class.value, severity.value), count)
     return findings

@@ -9,13 +9,19 @@ import asyncio
 from functools import partial
 from typing import Protocol
 
+import msgspec
+
 from comparators.plan import Plan
+from comparators.repeats import Repeats
 from comparators.trial import compare_trial
+from harness.core.attributes import AttributeReader
 from harness.core.errors import ShadowdiffError
 from harness.core.limits import COMPARE_QUEUE_BYTES_MAX, COMPARE_QUEUE_MAX, COMPARE_STALL_SECONDS_MAX
 from harness.core.outcomes import Tally
 from harness.core.values import Comparison, Trial
+from harness.evidence.attributed import attributed
 from harness.evidence.bets import bets_of
+from harness.evidence.expected import NO_CHANGES, ExpectedChanges, set_apart
 from harness.evidence.snapshot import Snapshot
 from harness.fold import Fold
 from harness.worker import Worker
@@ -36,8 +42,9 @@ class Observer(Protocol):
 class Pipeline:
     """Queue, comparison, fold. Use `start`, then `put`, then `drain` and `stop`.
 
-    `secret` keys the hashes that stored bets keep of values. What observers, keeper or ledger raise ends the work, and is
-    raised to whoever puts, drains or stops after that: a run that was not folded to its end has no verdict.
+    `secret` keys the hashes that stored bets keep of values; `attributes` reads what requests have in common (None: nothing
+    is known of that). What observers, keeper or ledger raise ends the work, and is raised to whoever puts, drains or stops
+    after that: a run that was not folded to its end has no verdict.
     """
 
     def __init__(
@@ -48,13 +55,18 @@ class Pipeline:
         tally: Tally,
         secret: bytes = b"",
         observers: tuple[Observer, ...] = (),
+        attributes: AttributeReader | None = None,
+        expected: ExpectedChanges = NO_CHANGES,
         stall_s: float = COMPARE_STALL_SECONDS_MAX,
     ) -> None:
         self._plan = plan
+        self._repeats = Repeats()
         self._fold = fold
         self._tally = tally
         self._secret = secret
         self._observers = observers
+        self._attributes = attributes
+        self._expected = expected
         self._queue: asyncio.Queue[Trial] = asyncio.Queue(COMPARE_QUEUE_MAX)
         self._queued_bytes = 0
         self._moved = asyncio.Event()
@@ -174,9 +186,15 @@ class Pipeline:
         compared = []
         for trial in batch:
             comparison = compare_trial(trial, self._plan)
+            if again := self._repeats.compare(trial, self._plan):
+                comparison = msgspec.structs.replace(comparison, again=again)
             for observer in self._observers:
                 observer.observe_trial(trial, comparison)
-            self._fold.push(_STREAM, bets_of(trial, comparison, self._secret), comparison, partial(_same, trial))
+            bets = bets_of(trial, comparison, self._secret)
+            if self._attributes is not None:
+                bets = attributed(bets, trial, self._attributes)
+            bets = set_apart(bets, comparison, self._expected)
+            self._fold.push(_STREAM, bets, comparison, partial(_same, trial))
             compared.append((trial, comparison))
         return compared
 

@@ -38,6 +38,8 @@ class Capture(msgspec.Struct, frozen=True, kw_only=True):
     """Requests of hosts that are not mapped."""
     digest: str
     """SHA-256 hex over the files' bytes, in their order."""
+    digests: tuple[str, ...] = ()
+    """SHA-256 hex of each file."""
 
     @property
     def requests(self) -> int:
@@ -80,9 +82,11 @@ def load_captures(
     broken: list[BrokenEntry] = []
     budget = Budget()
     base_s = 0.0
+    digests: list[str] = []
     for path in paths:
         found: list[CaptureEntry] = []
-        for item in read_capture(_File(path, digest.update), path, codecs, budget):
+        own = hashlib.sha256()
+        for item in read_capture(_File(path, (digest.update, own.update)), path, codecs, budget):
             if isinstance(item, CaptureEntry):
                 found.append(item)
             else:
@@ -91,6 +95,7 @@ def load_captures(
             if len(entries) + len(found) + len(broken) > CAPTURE_ENTRIES_MAX:
                 fix = "split the capture"
                 raise CaptureError(f"there are more than {CAPTURE_ENTRIES_MAX} entries", where=f"{path}, entry {item.index}", fix=fix)
+        digests.append(own.hexdigest())
         if not found:
             raise CaptureError("no request in it can be sent", where=path, fix="record it again; a capture holds at least one request")
         found.sort(key=lambda entry: entry.offset_s)
@@ -99,21 +104,23 @@ def load_captures(
         base_s = entries[-1].offset_s
     if not entries:
         raise CaptureError("no capture file was given", fix="name at least one capture file")
-    return _selected(tuple(paths), entries, broken, hosts, digest.hexdigest())
+    selected = _selected(tuple(paths), entries, broken, hosts, digest.hexdigest())
+    return msgspec.structs.replace(selected, digests=tuple(digests))
 
 
 class _File:
     """The chunks of a file; its errors become CaptureErrors."""
 
-    def __init__(self, path: str, update: Callable[[bytes], None]) -> None:
+    def __init__(self, path: str, updates: Sequence[Callable[[bytes], None]]) -> None:
         self._path = path
-        self._update = update
+        self._updates = updates
 
     def __iter__(self) -> Iterator[bytes]:
         try:
             with Path(self._path).open("rb") as file:
                 while chunk := file.read(_CHUNK_BYTES):
-                    self._update(chunk)
+                    for update in self._updates:
+                        update(chunk)
                     yield chunk
         except (OSError, ValueError) as error:
             reason = error.strerror if isinstance(error, OSError) and error.strerror else str(error)

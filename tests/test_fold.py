@@ -129,3 +129,28 @@ def test_a_keeper_is_not_needed() -> None:
     fold = Fold(ledger)
     assert push(fold, 5, 0)
     assert ledger.snapshot().seq == 1
+
+
+@given(data=st.data())
+def test_over_a_change_of_epoch_each_result_is_folded_by_exactly_one_fold(data: st.DataObject) -> None:
+    """Some have come and wait for an earlier number; some are said to be lost; the streams go on with the successor."""
+    order = data.draw(st.permutations([(stream, seq) for stream in range(2) for seq in range(6)]))
+    cut = data.draw(st.integers(0, len(order)))
+    never = data.draw(st.sets(st.sampled_from(order), max_size=3))
+    first, _, before = made()
+    for stream, seq in order[:cut]:
+        if (stream, seq) not in never:
+            push(first, stream, seq)
+    ledger, after = Ledger(Policy(), endpoints=("GET /items/{int}",)), Kept()
+    second = first.successor(ledger, after)
+    came = {f"{stream}/{seq}" for stream, seq in order[:cut] if (stream, seq) not in never}
+    assert {name for _, name in before.bets} == came, "nothing that has come is left to wait"
+    for stream, seq in order:
+        assert second.has_seen(stream, seq) is (f"{stream}/{seq}" in came)
+        if (stream, seq) not in never:
+            push(second, stream, seq)
+    assert sum(second.close(stream, 6) for stream in range(2)) == len(never)
+    names = [name for _, name in (*before.bets, *after.bets)]
+    assert sorted(names) == sorted(f"{stream}/{seq}" for stream, seq in order if (stream, seq) not in never)
+    assert [number for number, _ in after.bets] == list(range(len(after.bets))), "each epoch counts from 0"
+    assert ledger.snapshot().seq == len(after.bets)

@@ -235,3 +235,10 @@ def test_the_documentation_has_every_metric_with_its_labels() -> None:
     assert rows == LABELS
     for name, words in METRICS.items():
         assert f"| {words} |" in doc, name
+
+
+def test_an_epoch_is_another_run_and_counters_go_on() -> None:
+    state = MetricsState(run="r", build="a")
+    state.begin("r.2", "b")
+    assert b'shadowdiff_run_info{build="b",run="r.2"} 1.0' in state.render()
+    assert b'build="a"' not in state.render()

@@ -17,7 +17,7 @@ from harness.core.errors import ShadowdiffError
 from harness.core.labels import ErrorKind, Kind, Role
 from harness.core.limits import COMPARE_QUEUE_MAX
 from harness.core.outcomes import Tally
-from harness.core.values import Arm, Comparison, Difference, Exchange, TransportError, Trial
+from harness.core.values import Arm, CaptureRef, Comparison, Difference, Exchange, TransportError, Trial
 from harness.evidence.bets import TrialBets
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy
@@ -116,6 +116,27 @@ def test_trials_are_compared_folded_counted_and_shown() -> None:
     totals = tally.totals()
     assert (totals.compared, totals.diverged) == (100, 10)
     assert [f.path for f in ledger.snapshot().findings] == ["$.price"]
+
+
+def test_an_arm_that_answers_otherwise_in_the_next_pass_is_noted() -> None:
+    pipeline, _, _, kept = made()
+
+    async def body() -> None:
+        pipeline.start()
+        for seq in range(4):
+            entry = CaptureRef("a.har", seq % 2)
+            await pipeline.put(
+                trial(seq, candidate=OTHER if seq == 3 else b'{"price":10}', pass_index=seq // 2, capture=entry, entity="/items/0")
+            )
+        await pipeline.stop()
+
+    run(body)
+    assert [[(one.path, one.odd, one.changed) for one in bets.restless] for bets in kept.bets] == [
+        [],
+        [],
+        [],
+        [("$.price", Role.CANDIDATE, True)],
+    ]
 
 
 def test_an_exemplar_is_a_trial_that_a_finding_names() -> None:

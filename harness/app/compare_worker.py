@@ -19,6 +19,7 @@ import msgspec
 from comparators.plan import Plan, build_plan
 from comparators.registry import load_comparators
 from comparators.trial import compare_trial
+from harness.app.builds import build_in
 from harness.app.effects_desk import EffectsDesk, Held, with_effects
 from harness.app.memory import collect_rarely
 from harness.app.run_folder import remove_as_orphan
@@ -39,14 +40,18 @@ from harness.bus.messages import (
     decode_message,
 )
 from harness.bus.packing import decode_trial, encode_trial
+from harness.core.attributes import AttributeReader
 from harness.core.canon import Rule
 from harness.core.errors import ShadowdiffError
 from harness.core.labels import EffectsSeen, Role
-from harness.core.limits import BUS_RESULTS_BYTES_MAX, BUS_RESULTS_PER_FRAME_MAX
+from harness.core.limits import ATTRIBUTES_READ_FIRST, ATTRIBUTES_SAMPLED_EVERY, BUS_RESULTS_BYTES_MAX, BUS_RESULTS_PER_FRAME_MAX
 from harness.core.plain import AnyTrial, PlainTrial, opened, outlined
+from harness.core.redact import RedactionRules, Redactor
 from harness.core.values import Comparison, Effect, Trial
 from harness.counters import TrialCounts
+from harness.evidence.attributed import attributed
 from harness.evidence.bets import bets_of, encode_bets
+from harness.evidence.expected import NO_CHANGES, ExpectedChange, ExpectedChanges, set_apart
 
 NICE: Final = 10
 """How much less of the processor it may claim than those whom a client waits for."""
@@ -102,6 +107,9 @@ class Comparer:
         self._plan: Plan | None = None
         self._secret = b""
         self._forward_all = False
+        self._build_header = ""
+        self._attributes: AttributeReader | None = None
+        self._expected = NO_CHANGES
         self._desk: EffectsDesk[_Stream] | None = None
         """Where trials wait, where effects are watched."""
         self._counts = TrialCounts()
@@ -171,6 +179,14 @@ class Comparer:
             if orders.effects is not None:
                 self._desk = EffectsDesk(orders.effects, since_ns=int(self._monotonic_s() * 1e9))
             self._forward_all = orders.forward_all
+            self._build_header = orders.build_header
+            if orders.expected:
+                self._expected = ExpectedChanges(msgspec.msgpack.decode(orders.expected, type=tuple[ExpectedChange, ...]))
+            if orders.redaction_key:
+                redaction = msgspec.msgpack.decode(orders.redaction, type=RedactionRules)
+                self._attributes = AttributeReader(
+                    Redactor(orders.redaction_key, redaction), first=ATTRIBUTES_READ_FIRST, every=ATTRIBUTES_SAMPLED_EVERY, bodies=False
+                )
         return bool(data)
 
     def _accept(self) -> None:
@@ -242,25 +258,28 @@ class Comparer:
         stream, payload, read = held.owner, held.payload, held.trial
         if not effects and isinstance(read, PlainTrial) and read.alike:
             trial = _understood(outlined, read, seen)
-            self._found(stream, payload, trial, Comparison(trial=read.id, seq=read.seq))
+            self._found(stream, payload, trial, Comparison(trial=read.id, seq=read.seq), read)
             return
         assert self._plan is not None
         # Where all arms answered alike, and the body was left out for it, only what they did is compared.
         left_out = isinstance(read, PlainTrial) and read.alike and read.stable.same_body
         trial = with_effects(_understood(outlined if left_out else opened, read), effects, seen)
-        self._found(stream, None if effects else payload, trial, compare_trial(trial, self._plan))
+        self._found(stream, None if effects else payload, trial, compare_trial(trial, self._plan), read if left_out else None)
 
     def _compare(self, stream: _Stream, payload: bytes, read: AnyTrial) -> None:
         assert self._plan is not None
         if isinstance(read, PlainTrial) and read.alike:
             # What comparison would find in equal bytes, and all that is counted of such a trial.
-            self._found(stream, payload, _understood(outlined, read), Comparison(trial=read.id, seq=read.seq))
+            self._found(stream, payload, _understood(outlined, read), Comparison(trial=read.id, seq=read.seq), read)
         else:
             trial = _understood(opened, read)
             self._found(stream, payload, trial, compare_trial(trial, self._plan))
 
-    def _found(self, stream: _Stream, payload: bytes | None, trial: Trial, comparison: Comparison) -> None:
-        """A trial was compared: hand that on with others. Without `payload` it is no longer what came, and written anew if it is kept."""
+    def _found(
+        self, stream: _Stream, payload: bytes | None, trial: Trial, comparison: Comparison, outline_of: AnyTrial | None = None
+    ) -> None:
+        """A trial was compared: hand that on with others. Without `payload` it is no longer what came, and written anew if it is
+        kept. `outline_of` is what came, where `trial` has only its outline."""
         self._counts.observe_trial(trial, comparison)
         self._uncounted = True
         differs = comparison.stable_candidate or comparison.stable_secondary or comparison.secondary_candidate
@@ -269,8 +288,14 @@ class Comparer:
             kept = encode_trial(trial) if payload is None else payload
         if not self._results:
             self._first_s = self._monotonic_s()
-        bets = encode_bets(bets_of(trial, comparison, self._secret))
-        self._results.append(Result(stream.number, bets, comparison, kept))
+        said = bets_of(trial, comparison, self._secret)
+        reader, seq = self._attributes, trial.seq
+        # What `reader.weight` says, without asking it: mostly nobody wants attributes, and every trial comes this way.
+        if reader is not None and (not seq % ATTRIBUTES_SAMPLED_EVERY or said.bets or seq < ATTRIBUTES_READ_FIRST):
+            said = _understood(attributed, said, outline_of or trial, reader)
+        bets = encode_bets(set_apart(said, comparison, self._expected))
+        build = build_in(trial if outline_of is None else outline_of, self._build_header) if self._build_header else ""
+        self._results.append(Result(stream.number, bets, comparison, kept, build))
         self._bytes += len(bets) + len(kept)
         if not stream.undone:
             self._undone.append(stream)

@@ -1,25 +1,30 @@
 """What one run carries from its start to its report: identity, folder, ledger, fold, counts."""
 
+import math
 import platform
 import secrets
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from types import TracebackType
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 import msgspec
 
 from comparators.registry import load_comparators, versions
 from harness.app import parts
+from harness.app.expecting import load_expected
+from harness.app.judging_policy import labels_for, policy_for
 from harness.app.keeper import StoreKeeper
+from harness.core.attributes import AttributeReader
 from harness.core.errors import ShadowdiffError
 from harness.core.labels import Control, Design, Role, RunMode
 from harness.core.outcomes import Tally
 from harness.core.redact import Redactor
-from harness.core.values import Totals
+from harness.core.values import Totals, Trial
 from harness.core.watched import EffectsFacts
+from harness.evidence.expected import NOTHING_EXPECTED, ExpectedChanges, ExpectedFacts
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy
 from harness.fold import Fold
@@ -59,6 +64,29 @@ class StoredFacts(msgspec.Struct, frozen=True, kw_only=True):
     unused_rules: tuple[str, ...] = ()
     effects: EffectsFacts = EffectsFacts()
     """What was watched of effects beside the trials."""
+    expected: ExpectedFacts = NOTHING_EXPECTED
+    """The accepted changes."""
+    whole_policy: Policy | None = None
+    """With all its conditions, which are applied to the labels again when the run is judged again."""
+    policy_ref: str = ""
+    """The ref at which the policy was read."""
+
+
+class StoreMaker(Protocol):
+    """Makes the run directory, as `RunStore.create` does."""
+
+    def __call__(self, base: Path, record: RunRecord, *, redact: Callable[[Trial], Trial], bytes_max: float) -> RunStore:
+        """The store, in a directory of its own in `base`."""
+        ...
+
+
+class After(NamedTuple):
+    """Of which run a context is a later epoch, and where it is kept. Counts, keys, policy and metrics are the run's."""
+
+    first: "Context"
+    base: Path
+    name: str
+    make_store: StoreMaker
 
 
 class Context:
@@ -78,7 +106,9 @@ class Context:
         endpoints: dict[str, int],
         live: bool,
         identity: parts.Identity | None = None,
+        after: "After | None" = None,
     ) -> None:
+        """`after` says of which run this is a later epoch."""
         settings = loaded.settings
         self.loaded = loaded
         self.mode = mode
@@ -87,13 +117,27 @@ class Context:
         self.clock = parts.SystemClock()
         self.identity = identity or parts.identity(self.clock, settings.replay.seed)
         self.ids = parts.CountedIds()
-        self.tally = Tally()
-        self.redactor: Redactor = parts.redactor_of(settings.redact)
-        self.policy: LoadedPolicy = parts.policy_of(settings.policy, mode)
+        self.tally: Tally = Tally() if after is None else after.first.tally
+        self.redaction_key: bytes = secrets.token_bytes(32) if after is None else after.first.redaction_key
+        """Of the redactor, for processes that redact for this run; it is never written down."""
+        self.redactor: Redactor = parts.redactor_of(settings.redact, self.redaction_key) if after is None else after.first.redactor
+        self.labels: dict[str, str] = labels_for(settings, self.redactor) if after is None else after.first.labels
+        self.policy: LoadedPolicy = policy_for(settings, mode, self.labels) if after is None else after.first.policy
+        self.expected: ExpectedFacts = (
+            load_expected(
+                settings.expected,
+                loaded.file,
+                started=self.identity.started,
+                ref=settings.policy_ref,
+                allow_self=self.policy.policy.allow_self_accepted,
+            )
+            if after is None
+            else after.first.expected
+        )
         self.plan = parts.plan_of(settings)
         self.endpoints = endpoints
         self.live = live
-        base, name = parts.run_folder(settings, self.identity)
+        base, name = parts.run_folder(settings, self.identity) if after is None else (after.base, after.name)
         self._record = RunRecord(
             id=name,
             version=package_version(),
@@ -102,11 +146,16 @@ class Context:
             formats={codec.name: str(codec.version) for codec in installed_formats()},
             keep=Keep(settings.store.keep),
         )
-        self.store = RunStore.create(base, self._record, redact=lambda trial: redact_trial(self.redactor, trial))
+        make_store: StoreMaker = RunStore.create if after is None else after.make_store
+        self.store = make_store(
+            base, self._record, redact=lambda trial: redact_trial(self.redactor, trial), bytes_max=settings.store.max_disk or math.inf
+        )
         self.ledger = Ledger(self.policy.policy, control=control, design=design, endpoints=tuple(endpoints), live=live)
-        self.metrics = MetricsState(run=name, build=parts.build_label(settings), clock=self.clock.time)
+        self.metrics: MetricsState = (
+            MetricsState(run=name, build=parts.build_label(settings), clock=self.clock.time) if after is None else after.first.metrics
+        )
         self.fold = Fold(self.ledger, StoreKeeper(self.store, self.redactor))
-        self.secret = secrets.token_bytes(32)
+        self.secret: bytes = secrets.token_bytes(32) if after is None else after.first.secret
         """Keys the hashes that stored bets keep of values; it is never written down."""
 
     def __enter__(self) -> "Context":
@@ -135,7 +184,15 @@ class Context:
 
     def pipeline(self) -> Pipeline:
         """Comparison within this process, as a replay does it."""
-        return Pipeline(plan=self.plan, fold=self.fold, tally=self.tally, secret=self.secret, observers=(self.metrics,))
+        return Pipeline(
+            plan=self.plan,
+            fold=self.fold,
+            tally=self.tally,
+            secret=self.secret,
+            observers=(self.metrics,),
+            attributes=AttributeReader(self.redactor),
+            expected=ExpectedChanges(self.expected.applied),
+        )
 
     def unused_rules(self) -> tuple[str, ...]:
         """The rules that have had no effect so far, as people know them."""
@@ -170,5 +227,6 @@ class Context:
                 formats=self._record.formats,
                 python=platform.python_version(),
                 platform=platform.system(),
+                labels=self.labels,
             ),
         )

@@ -3,8 +3,11 @@
 from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Final, NamedTuple
 
+import msgspec
+
 from comparators.explain import explain
 from harness.app.context import FACTS, Context, StoredFacts
+from harness.app.expecting import seen_views
 from harness.core.labels import Aspect, Role, VerdictState
 from harness.core.values import Request, Totals, Trial
 from harness.evidence.snapshot import Snapshot, Verdict
@@ -13,7 +16,7 @@ from harness.report.exemplars import build_exemplar
 from harness.report.html import render_html
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
-from harness.report.model import Blind, Exemplar, Report, RunFacts, encode_report
+from harness.report.model import Blind, EpochFacts, Exemplar, Report, RunFacts, encode_report
 from harness.report.terminal import verdict_view
 from harness.store import StoredRun, StoredTrial
 from harness.ui import Ui
@@ -49,6 +52,7 @@ def write_report(
     blind: Iterable[Blind] = (),
     seen_endpoints: Collection[str] = (),
     history: HistoryOf = no_history,
+    epoch: EpochFacts | None = None,
 ) -> Report:
     """Write everything a run leaves behind into its directory, and return the report. A failing disk is counted, not raised.
 
@@ -59,6 +63,7 @@ def write_report(
     report = build_report(
         run=stored.run,
         policy=context.policy.policy,
+        origin=context.policy.origin,
         snapshot=snapshot,
         verdict=verdict,
         totals=totals,
@@ -68,9 +73,14 @@ def write_report(
         blind=[*blind, *(Blind(what=what, count=count) for what, count in context.store.blind())],
         coverage=coverage_of(snapshot, set(seen_endpoints) - compared),
         effects=stored.effects,
+        seen=seen_views(context.fold.seen, snapshot, context.redactor),
+        expected=stored.expected,
         settings=settings_used({key: (value, source) for key, value, source in context.store.record.settings}),
     )
-    context.store.add_fact(FACTS, stored)
+    if epoch is not None:
+        report = msgspec.structs.replace(report, epoch=epoch)
+    whole = msgspec.structs.replace(stored, whole_policy=context.policy.whole, policy_ref=context.policy.ref)
+    context.store.add_fact(FACTS, whole)
     for name, data in rendered(report).items():
         context.store.write_file(name, data)
     return report

@@ -5,10 +5,12 @@ import shlex
 from collections import Counter
 from collections.abc import Sequence
 from pathlib import Path
+from typing import Final
 
-from harness.app import finish, parts
+from harness.app import audit, finish, parts, retention
 from harness.app.captures import load
 from harness.app.context import Context, StoredFacts
+from harness.app.early import EarlyStop, failed_within_pass
 from harness.app.effects import IDLE, Effects, idle_sections
 from harness.app.pools import Pools
 from harness.app.signals import Stop, StoppedError, with_stop
@@ -16,8 +18,8 @@ from harness.app.traffic import chosen_sessions, with_variants
 from harness.core.endpoint import EndpointMapper, entity_of
 from harness.core.errors import ShadowdiffError, UsageError
 from harness.core.http import SAFE_METHODS
-from harness.core.labels import Aspect, Control, Role, RunMode, SkipReason
-from harness.core.values import Request, Trial
+from harness.core.labels import Aspect, Control, Role, RunMode, SkipReason, VerdictState
+from harness.core.values import Request, Totals, Trial
 from harness.evidence.gate import judge
 from harness.evidence.observed import failures
 from harness.evidence.policy import Policy
@@ -31,6 +33,9 @@ from harness.ui import Ui
 from replay.capture import Capture
 from replay.runner import PassJob, PassResult, RunnerIO, run_pass
 from replay.schedule import plan as schedule
+
+STOPPED_EARLY: Final = "it was to stop as soon as a failure is proven, and it is (replay.stop_early)"
+"""Why a run ended before the end of the traffic."""
 
 
 async def run_gate(loaded: Loaded, captures: Sequence[Path], ui: Ui, *, verdict: bool) -> int:
@@ -115,6 +120,7 @@ class _GateRun:
         self._passes: list[PassResult] = []
         self._addresses: dict[Role, str] = {}
         """Of the last start, which the report names."""
+        self._early = EarlyStop(stop, self._has_failed, on=loaded.settings.replay.stop_early and mode is not RunMode.REPLAY)
         self._failure: ShadowdiffError | None = None
         """Why a further pass could not begin."""
 
@@ -130,6 +136,7 @@ class _GateRun:
         """Start, send, stop, judge."""
         context = self._context
         self._ui.use_folder(context.folder)
+        await retention.enforce(context, self._ui)
         self._ui.info(self._opening())
         for name in idle_sections(self._settings.effects):
             self._ui.warn(IDLE.format(name=name))
@@ -144,8 +151,10 @@ class _GateRun:
                 await self._effects.close()
             report, verdict = self._finish()
         finish.show(self._ui, context, report)
+        audited = await audit.write_run(context, report, self._ui)
+        await retention.enforce(context, self._ui)
         self._effects.check()
-        return report, self._stop.exit_code or self._exit_code(verdict)
+        return report, self._stop.exit_code or audit.audited_code(self._exit_code(verdict), self._settings.audit, audited=audited)
 
     def _exit_code(self, verdict: Verdict | None) -> int:
         """The verdict's; where there is none, that of what ended the run."""
@@ -180,15 +189,16 @@ class _GateRun:
                 break
             self._pools.open({role: self._addresses.get(role, self._addresses[Role.STABLE]) for role in self._roles()})
             await self._send_pass()
-            await self._effects.end_pass(whole=not self._stop.requested)
+            await self._effects.end_pass(whole=not (self._stop.requested or self._early.reached))
             await self._pipeline.drain()
-            if self._stop.requested or self._is_decided(await self._pipeline.snapshot()):
+            if self._is_enough(await self._pipeline.snapshot()):
                 break
 
     async def _send_pass(self) -> None:
         """Send every request once; where somebody has asked to stop, count them."""
         index = len(self._passes)
-        self._passes.append(await run_pass(self._job(index), self._io(index)))
+        async with self._early.watching() as ending:
+            self._passes.append(await run_pass(self._job(index), self._io(index, ending)))
         self._seq = self._passes[-1].seq_next
 
     def _fail(self, error: ShadowdiffError) -> None:
@@ -199,7 +209,7 @@ class _GateRun:
     def _ended(self) -> str:
         """Why the run ended before its time, in a line; empty where it did not."""
         if self._failure is None:
-            return ""
+            return STOPPED_EARLY if self._early.reached else ""
         what = self._failure.what.partition("\n")[0].removesuffix("; last output:")
         return self._context.redactor.text(f"pass {len(self._passes) + 1} could not begin: {what}")
 
@@ -243,7 +253,7 @@ class _GateRun:
             seq_start=self._seq,
         )
 
-    def _io(self, index: int) -> RunnerIO:
+    def _io(self, index: int, ending: asyncio.Event) -> RunnerIO:
         context = self._context
         label = f"pass {index + 1}"
         return RunnerIO(
@@ -255,7 +265,7 @@ class _GateRun:
             tally=context.tally,
             endpoint_of=self._mapper.endpoint,
             entity_of=entity_of,
-            stop=self._stop.event,
+            stop=ending,
             progress=lambda done, total: self._ui.progress(label, done, total),
             watch=self._effects if self._effects.on else None,
         )
@@ -268,16 +278,7 @@ class _GateRun:
         totals = context.tally.totals()
         verdict = None
         if self._mode is not RunMode.REPLAY:
-            verdict = judge(
-                snapshot,
-                totals,
-                context.policy.policy,
-                interrupted=self._stop.requested,
-                ended=self._ended(),
-                replayable=self._replayable,
-                unused_rules=context.unused_rules(),
-                effects=self._effects.facts(),
-            )
+            verdict = self._judged(snapshot, totals)
         stored = StoredFacts(
             run=context.facts(self._target_facts(), self._capture_facts()),
             policy=context.policy.policy,
@@ -290,12 +291,42 @@ class _GateRun:
             totals=totals,
             unused_rules=context.unused_rules(),
             effects=self._effects.facts(),
+            expected=context.expected,
         )
         seen = {self._mapper.endpoint(entry.request) for entry in self._capture.entries}
         report = finish.write_report(
             context, stored, snapshot, verdict, totals, blind=self._blind(), seen_endpoints=seen, history=self._history()
         )
         return report, verdict
+
+    def _judged(self, snapshot: Snapshot, totals: Totals) -> Verdict:
+        """The verdict if the run ended now."""
+        return judge(
+            snapshot,
+            totals,
+            self._context.policy.policy,
+            interrupted=self._stop.requested,
+            ended=self._ended(),
+            replayable=self._replayable,
+            unused_rules=self._context.unused_rules(),
+            effects=self._effects.facts(),
+            expected=self._context.expected,
+        )
+
+    async def _has_failed(self) -> bool:
+        """Whether the pass under way has failed the run for good."""
+        snapshot = await self._pipeline.snapshot()
+        fails = self._judged(snapshot, self._context.tally.totals()).state is VerdictState.FAIL
+        return failed_within_pass(snapshot, self._effects.facts(), fails=fails)
+
+    def _is_enough(self, snapshot: Snapshot) -> bool:
+        """Whether no further pass is sent: somebody asked to stop, all is decided, or the failure is proven and that is enough."""
+        if self._stop.requested or self._early.reached or self._is_decided(snapshot):
+            return True
+        more = len(self._passes) < self._passes_max()
+        if more and self._early.on and self._judged(snapshot, self._context.tally.totals()).state is VerdictState.FAIL:
+            self._early.reached = True
+        return self._early.reached
 
     def _count_left_out(self) -> None:
         """What the capture's loading left out: by rule once; a request whose body was cut is missing from every pass."""
@@ -323,9 +354,9 @@ class _GateRun:
                 file=file,
                 format=Path(file).suffix.lstrip("."),
                 entries=self._entries_of(file),
-                digest=self._capture.digest if len(files) == 1 else "",
+                digest=digest,
             )
-            for file in files
+            for file, digest in zip(files, self._capture.digests, strict=True)
         ]
 
     def _entries_of(self, file: str) -> int:

@@ -93,10 +93,14 @@ def mapper_of(settings: EndpointSettings, hosts: Iterable[str] = ()) -> Endpoint
     return EndpointMapper(EndpointRules(templates=settings.templates, openapi=tuple(openapi)), hosts)
 
 
-def redactor_of(settings: RedactSettings) -> Redactor:
-    """Redaction with a key that is never written down: equality survives within the run only."""
-    rules = RedactionRules(enabled=settings.enabled, names=settings.names, patterns=settings.patterns, allow=settings.allow)
-    return Redactor(secrets.token_bytes(32), rules, DECODERS)
+def redaction_rules(settings: RedactSettings) -> RedactionRules:
+    """What is redacted, as configuration has it."""
+    return RedactionRules(enabled=settings.enabled, names=settings.names, patterns=settings.patterns, allow=settings.allow)
+
+
+def redactor_of(settings: RedactSettings, key: bytes = b"") -> Redactor:
+    """Redaction with a key that is never written down, a new one where none is given: equality survives within the run only."""
+    return Redactor(key or secrets.token_bytes(32), redaction_rules(settings), DECODERS)
 
 
 def policy_of(name: str | None, mode: RunMode) -> LoadedPolicy:

@@ -4,37 +4,42 @@ import asyncio
 import os
 import secrets
 import signal
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
 from pathlib import Path
 from typing import Final
 
-from harness.app import finish, ingress, parts
-from harness.app.context import Context, StoredFacts
+from harness.app import audit, finish, ingress, parts, retention
+from harness.app.context import Context
 from harness.app.effects import IDLE, idle_sections
+from harness.app.epochs import Closed, EpochGate, Epochs, build_rules
 from harness.app.fleet import Fleet, FleetOrders
+from harness.app.history import ClosedBy, HistoryEntry
 from harness.app.listening import listening_sockets
 from harness.app.live_effects import LiveEffects
 from harness.app.recorder import Recorder
 from harness.app.reloading import change
 from harness.app.results import Results
 from harness.app.signals import Stop, StoppedError, with_stop
+from harness.app.version_path import poll
 from harness.bus.messages import ENCODER, CompareOrders, IngressOrders, Recorded
 from harness.core.errors import SetupError, ShadowdiffError
-from harness.core.labels import NEXT_STEP, Control, Design, ReasonCode, Role, RunMode, VerdictState
+from harness.core.labels import NEXT_STEP, Control, Design, ReasonCode, Role, RunMode, SkipReason, VerdictState
 from harness.core.limits import COMPARE_STALL_SECONDS_MAX
 from harness.counters import TargetBreakers
-from harness.evidence.gate import judge
 from harness.evidence.snapshot import Reason, Snapshot, Verdict
+from harness.fold import Fold
 from harness.proxy.address import tls_context
 from harness.proxy.tls import server_context
-from harness.report.model import Blind, Report, TargetFacts
+from harness.report.history import history_view
+from harness.report.model import Blind, Report
 from harness.settings.forms import parse_address
 from harness.settings.load import Loaded
 from harness.store import Keep
 from harness.ui import Ui
 from harness.web.admin import AdminServer
 from harness.web.answer import AdminState
+from harness.worker import Worker
 
 SNAPSHOT_SECONDS: Final = 2.0
 """How often the verdict and the metrics' gauges are brought up to date."""
@@ -59,7 +64,10 @@ async def run_proxy(loaded: Loaded, ui: Ui, reload: Callable[[], Loaded] | None 
         finally:
             loop.remove_signal_handler(signal.SIGUSR1)
             loop.remove_signal_handler(signal.SIGHUP)
-        return finish.EXIT_CODE[report.verdict or VerdictState.INCONCLUSIVE] if loaded.settings.proxy.gate else 0
+        if not loaded.settings.proxy.gate:
+            return 0
+        code = finish.EXIT_CODE[proxy.gate_verdict(report)]
+        return audit.audited_code(code, loaded.settings.audit, audited=proxy.audited)
 
     return await with_stop(body, notice=ui.warn)
 
@@ -83,7 +91,7 @@ class LiveRun:
         self._recorder = None if settings.proxy.record is None else Recorder(Path(settings.proxy.record), parts.SystemClock())
         has_control = Role.SECONDARY in self._urls
         try:
-            self._context = Context(
+            context = Context(
                 loaded,
                 mode=RunMode.PROXY,
                 control=Control.SECONDARY if has_control else Control.NONE,
@@ -95,18 +103,30 @@ class LiveRun:
             if self._recorder is not None:
                 self._recorder.discard()
             raise
-        self._effects = LiveEffects(
-            settings.effects, identity=self._context.identity, clock=self._context.clock, redactor=self._context.redactor
-        )
-        self._results = Results(self._context.fold, self._context.tally, self._effects.attributed.fold if self._effects.on else None)
+        gate = EpochGate(parts.build_label(settings), context.clock)
+        self._epochs = Epochs(context, gate, urls=self._urls, period_s=settings.epochs.period_s)
+        self._writer = Worker("epochs")
+        self._switching = asyncio.Lock()
+        self._switches: set[asyncio.Task[None]] = set()
+        self._ending = False
+        self._effects = LiveEffects(settings.effects, identity=context.identity, clock=context.clock, redactor=context.redactor)
+        self._results = Results(context.fold, context.tally, self._effects.attributed.fold if self._effects.on else None, gate)
         self._fleet: Fleet | None = None
         self._address = ""
+        self.audited = True
+        """Whether the verdict is in the audit file, once it has served."""
+
+    @property
+    def _context(self) -> Context:
+        """Of the epoch that is on."""
+        return self._epochs.context
 
     async def serve(self, stop: Stop) -> Report:
         """Listen, wait for the end, and write the report."""
         context = self._context
         self._ui.use_folder(context.folder)
-        with context:
+        await retention.enforce(context, self._ui)
+        with self._epochs:
             # Undone in reverse, each whatever the others raise: what feeds a part ends before it.
             async with AsyncExitStack() as ending:
                 ending.enter_context(suppress(StoppedError))  # before it served: the report says that nothing was compared
@@ -132,7 +152,11 @@ class LiveRun:
                 ending.callback(self._serving.clear)
                 await self._wait_for_the_end(stop)
             report = self._finish()
-        finish.show(self._ui, context, report)
+        finish.show(self._ui, self._context, report)
+        if self._epochs.now.number > 1:
+            self._ui.result(history_view(self._epochs.history.entries))
+        await asyncio.to_thread(self._audit, self._context, report)
+        await retention.enforce(context, self._ui)
         return report
 
     def _orders(self) -> FleetOrders:
@@ -148,7 +172,14 @@ class LiveRun:
                 whole=everything,
             ),
             compare=CompareOrders(
-                rules=ENCODER.encode(settings.rules), secret=context.secret, forward_all=everything, effects=self._effects.orders()
+                rules=ENCODER.encode((*settings.rules, *build_rules(settings.epochs.build_header))),
+                build_header=(settings.epochs.build_header or "").lower(),
+                secret=context.secret,
+                forward_all=everything,
+                effects=self._effects.orders(),
+                redaction=ENCODER.encode(parts.redaction_rules(settings.redact)),
+                redaction_key=context.redaction_key,
+                expected=ENCODER.encode(context.expected.applied) if context.expected.applied else b"",
             ),
             compare_workers=settings.proxy.compare_workers,
         )
@@ -163,14 +194,23 @@ class LiveRun:
     async def _wait_for_the_end(self, stop: Stop) -> None:
         """Until stopped, or the time is up."""
         watcher = asyncio.create_task(self._watch(), name="snapshots")
+        poller = asyncio.create_task(self._poll(), name="version")
         try:
             async with asyncio.timeout(self._settings.proxy.duration_s):
                 await stop.wait()
         except TimeoutError:
             pass
         finally:
+            self._ending = True
             watcher.cancel()
-            await asyncio.gather(watcher, return_exceptions=True)
+            poller.cancel()
+            await asyncio.gather(watcher, poller, return_exceptions=True)
+            try:
+                async with asyncio.timeout(COMPARE_STALL_SECONDS_MAX), self._switching:
+                    pass  # an epoch that is being closed is closed first
+            except TimeoutError:
+                self._ui.warn("the epoch before could not be closed in time: its report is missing")
+            await self._writer.stop(STOP_GRACE_SECONDS)
 
     async def _watch(self) -> None:
         """Keep verdict and gauges fresh.
@@ -182,11 +222,101 @@ class LiveRun:
             await asyncio.sleep(SNAPSHOT_SECONDS)
             try:
                 self._results.check()
-                self._note(await self._results.snapshot())
+                epoch = self._epochs.now
+                snapshot = await self._results.snapshot()
+                if epoch is self._epochs.now:
+                    self._note(snapshot)
+                    self._end_epoch_if_due()
             except Exception as error:  # noqa: BLE001 - raised again at the end; until then clients are served
                 self._give_up(error)
                 return
-            self._ui.progress("requests compared", self._context.tally.totals().compared, None)
+            self._ui.progress("requests compared", self._epochs.now.totals().compared, None)
+
+    async def _poll(self) -> None:
+        """Ask the candidate which build it is, where it has a path for that."""
+        path = self._settings.epochs.version_path
+        if path is not None and Role.CANDIDATE in self._urls:
+            address, _ = ingress.target_addresses(self._settings)[Role.CANDIDATE]
+            await poll(address, path, lambda label: self._results.in_thread(lambda: self._epochs.gate.polled(label)))
+
+    def _end_epoch_if_due(self) -> None:
+        if self._switches or self._ending:
+            return
+        if build := self._epochs.gate.settled:
+            self._switch_in_background(build, ClosedBy.BUILD)
+        elif self._epochs.period_over:
+            self._switch_in_background(None, ClosedBy.PERIOD)
+
+    def _switch_in_background(self, build: str | None, why: ClosedBy) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._switch(build, why), name="epoch")
+        self._switches.add(task)
+        task.add_done_callback(self._switched)
+        return task
+
+    def _switched(self, task: asyncio.Task[None]) -> None:
+        self._switches.discard(task)
+        if not task.cancelled() and (error := task.exception()) is not None:
+            self._ui.warn(f"the epoch could not be closed: {error}")
+
+    async def new_epoch(self, build: str | None) -> None:
+        """See `harness.web.admin.StateProvider`."""
+        await asyncio.shield(self._switch_in_background(build, ClosedBy.REQUEST))
+
+    async def _switch(self, build: str | None, why: ClosedBy) -> None:
+        """Close the epoch that is on, and begin the next: of `build`, or of the same build. Raises ShadowdiffError."""
+        epochs = self._epochs
+        async with self._switching:
+            if self._ending or not self._serving.is_set():
+                raise SetupError("the run takes no traffic", fix="ask while it serves")
+            following = await self._writer.call(epochs.following)
+            ended: list[tuple[str, Snapshot, int, Mapping[SkipReason, int]]] = []
+
+            def make(fold: Fold) -> Fold:
+                was, strays = epochs.gate.build, epochs.gate.drained()
+                fresh, snapshot, announced = epochs.switch(following, build or was, fold)
+                ended.append((was, snapshot, announced, strays))
+                return fresh
+
+            try:
+                await self._results.exchange(make)
+            except BaseException:
+                following.store.discard()
+                raise
+            # Nothing may be awaited from here until the next epoch counts: what is counted belongs to either.
+            was, snapshot, announced, strays = ended[0]
+            effects, tally = self._effects.facts(), self._context.tally
+            for reason, count in strays.items():
+                tally.skipped(reason, count)
+            closed = epochs.closed(was, why, snapshot, effects)
+            epochs.begin(following, effects)
+            tally.skipped(SkipReason.EARLIER_EPOCH, announced)
+            self._snapshot = self._verdict = None
+            following.metrics.begin(following.run_id, epochs.gate.build)
+            await self._writer.call(self._write, closed)
+
+    def _write(self, closed: Closed) -> None:
+        """In a thread of its own: a closed epoch's report."""
+        try:
+            report = self._epochs.write(closed, self._blind())
+        finally:
+            self._epochs.end(closed)
+        self._audit(closed.context, report)
+        verdict = report.verdict or VerdictState.INCONCLUSIVE
+        self._ui.info(f"epoch {closed.number} is over ({closed.why}): {verdict}, build {closed.build or 'without a label'}")
+
+    def _audit(self, context: Context, report: Report) -> None:
+        file = audit.audit_file(self._settings.audit, self._epochs.folder.parent)
+        done = audit.write_verdict(context.store.record, report, file, self._ui, mode=str(report.run.mode), at_s=context.clock.time())
+        self.audited = self.audited and done
+
+    def history(self) -> list[HistoryEntry]:
+        """See `harness.web.admin.StateProvider`."""
+        return self._epochs.told(self._verdict)
+
+    def gate_verdict(self, report: Report) -> VerdictState:
+        """What decides the exit code: the last epoch's verdict, unless an earlier one of the same build has failed."""
+        failed = self._epochs.gate.build in self._epochs.history.failed
+        return VerdictState.FAIL if failed else report.verdict or VerdictState.INCONCLUSIVE
 
     def _give_up(self, error: Exception) -> None:
         """Comparison has failed: whoever asks for the verdict must hear it at once."""
@@ -202,22 +332,11 @@ class LiveRun:
     def _note(self, snapshot: Snapshot) -> None:
         totals = self._context.tally.totals()
         self._snapshot = snapshot
-        self._verdict = self._judged(snapshot)
+        self._verdict = self._epochs.judged(snapshot, self._epochs.now.totals(), self._effects.facts())
         self._as_of = self._context.clock.time()
         self._context.metrics.set_snapshot(snapshot, self._verdict, totals)
         if self._fleet is not None:
             self._context.metrics.set_queues({"compare": self._fleet.uncompared, "shadow": self._fleet.shadows})
-
-    def _judged(self, snapshot: Snapshot) -> Verdict:
-        return judge(
-            snapshot,
-            self._context.tally.totals(),
-            self._context.policy.policy,
-            has_candidate=Role.CANDIDATE in self._urls,
-            replayable=None,
-            unused_rules=self._context.unused_rules(),
-            effects=self._effects.facts(),
-        )
 
     def _admin_server(self) -> AdminServer | None:
         settings = self._settings.proxy
@@ -231,10 +350,10 @@ class LiveRun:
         blocking = self._verdict.blocking if self._verdict is not None else ()
         return AdminState(
             run=self._context.run_id,
-            build=parts.build_label(self._settings),
+            build=self._epochs.gate.build,
             ready=self._serving.is_set(),
             verdict=self._verdict,
-            requests=self._context.tally.totals().compared,
+            requests=self._epochs.now.totals().compared,
             needed=max((b.more_requests for b in blocking if b.more_requests is not None), default=None),
             as_of=self._as_of,
         )
@@ -274,7 +393,9 @@ class LiveRun:
         except ShadowdiffError as error:
             self._ui.warn(f"reload refused, everything stays as it was: {error}")
             return
-        self._settings = new.settings
+        before, self._settings = parts.build_label(self._settings), new.settings
+        if (build := parts.build_label(new.settings)) != before and build and self._serving.is_set():
+            self._switch_in_background(build, ClosedBy.BUILD)
         if self._fleet is not None:
             self._fleet.reload(ENCODER.encode(new.settings))
         said = ", ".join(new.changed) or "no key has changed"
@@ -307,22 +428,12 @@ class LiveRun:
             self._ui.warn("no candidate: traffic is served" + (" and recorded" if self._recorder else "") + ", nothing is under test")
 
     def _finish(self) -> Report:
-        context = self._context
-        snapshot = context.ledger.snapshot()
+        for reason, count in self._epochs.gate.rest().items():
+            self._context.tally.skipped(reason, count)
+        snapshot = self._context.ledger.snapshot()
         self._note(snapshot)
-        totals = context.tally.totals()
-        stored = StoredFacts(
-            run=context.facts({role: TargetFacts(address=url) for role, url in self._urls.items()}),
-            policy=context.policy.policy,
-            control=context.control,
-            design=context.design,
-            totals=totals,
-            has_candidate=Role.CANDIDATE in self._urls,
-            live=True,
-            unused_rules=context.unused_rules(),
-            effects=self._effects.facts(),
-        )
-        return finish.write_report(context, stored, snapshot, self._verdict, totals, blind=self._blind())
+        closed = self._epochs.closed(self._epochs.gate.build, ClosedBy.END, snapshot, self._effects.facts())
+        return self._epochs.write(closed, self._blind())
 
     def _blind(self) -> list[Blind]:
         if self._recorder is None:

@@ -34,7 +34,7 @@ class Change(msgspec.Struct, frozen=True, kw_only=True):
     """What a new configuration makes of the present one."""
 
     settings: Settings
-    """The present settings with the reloadable keys of the new ones."""
+    """The present settings with the reloadable keys of the new ones, and the new label of the build: that begins an epoch."""
     changed: tuple[str, ...]
     """Reloadable keys with another value now."""
     kept: tuple[str, ...]
@@ -50,6 +50,8 @@ def change(present: Settings, new: Settings) -> Change:
     changed = tuple(f"proxy.{name}" for name, value in taken.items() if value != getattr(present.proxy, name))
     others = [name for name in ProxySettings.__struct_fields__ if name not in reloadable]
     kept = [f"proxy.{name}" for name in others if getattr(new.proxy, name) != getattr(present.proxy, name)]
-    kept += [name for name in Settings.__struct_fields__ if name != "proxy" and getattr(new, name) != getattr(present, name)]
-    settings = msgspec.structs.replace(present, proxy=msgspec.structs.replace(present.proxy, **taken))
+    kept += [name for name in Settings.__struct_fields__ if name not in {"proxy", "build"} and getattr(new, name) != getattr(present, name)]
+    if new.build != present.build:
+        changed = (*changed, "build")
+    settings = msgspec.structs.replace(present, proxy=msgspec.structs.replace(present.proxy, **taken), build=new.build)
     return Change(settings=settings, changed=changed, kept=tuple(kept))

@@ -9,16 +9,18 @@ import os
 import sys
 import threading
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from functools import partial
-from typing import Final, NamedTuple
+from typing import Final, NamedTuple, Protocol, TypeVar
+
+import msgspec
 
 from harness.bus.link import Link
 from harness.bus.messages import decode_results
 from harness.bus.packing import decode_trial
 from harness.core.errors import ShadowdiffError
-from harness.core.labels import EffectsSeen, Role, ShedReason
+from harness.core.labels import EffectsSeen, Role, ShedReason, SkipReason
 from harness.core.limits import FOLD_QUEUE_BYTES_MAX, FOLD_QUEUE_FRAMES_MAX
 from harness.core.outcomes import Tally
 from harness.core.plain import opened
@@ -26,6 +28,8 @@ from harness.evidence.bets import EffectCount, TrialBets, decode_bets
 from harness.evidence.snapshot import Snapshot
 from harness.fold import Fold, TrialSource
 from harness.worker import Worker
+
+_T = TypeVar("_T")
 
 FOLD_NICE: Final = 5
 """The fold's thread gives way to whom a client waits for, and goes before comparison, which it would otherwise hold up."""
@@ -40,6 +44,25 @@ class WatchedTrials(NamedTuple):
     """Of all of them."""
 
 
+class Admission(Protocol):
+    """Who decides whether a trial that was compared counts. Everything is called in the thread that folds."""
+
+    def admits(self, build: str, started_ns: int) -> bool:
+        """Whether a trial is folded: what the candidate's answer says of its build, and when stable was asked.
+
+        One that is not gets its outcome here, then or later.
+        """
+
+    def warms_up(self, endpoint: str, started_ns: int) -> bool:
+        """Whether a trial that was admitted belongs to a build that is warming up. Asked once for each."""
+
+    def drained(self) -> Mapping[SkipReason, int]:
+        """The outcomes since this was last asked."""
+
+
+NOTHING_SKIPPED: Final[Mapping[SkipReason, int]] = {}
+
+
 class _Outcomes(NamedTuple):
     """What became of trials in one step."""
 
@@ -48,6 +71,7 @@ class _Outcomes(NamedTuple):
     lost: int
     watched: WatchedTrials | None = None
     """Of those whose effects were watched."""
+    skipped: Mapping[SkipReason, int] = NOTHING_SKIPPED
 
 
 class _Step(NamedTuple):
@@ -63,8 +87,15 @@ class Results:
     What ledger or keeper raise, or `fail` is given, ends the work: it is raised by `check` and `stop`, and there is no verdict.
     """
 
-    def __init__(self, fold: Fold, tally: Tally, on_watched: Callable[[WatchedTrials], None] | None = None) -> None:
-        """`on_watched` is told, on the loop, of trials whose effects were watched."""
+    def __init__(
+        self,
+        fold: Fold,
+        tally: Tally,
+        on_watched: Callable[[WatchedTrials], None] | None = None,
+        admission: Admission | None = None,
+    ) -> None:
+        """`on_watched` is told, on the loop, of trials whose effects were watched. Without `admission` every trial counts."""
+        self._admission = admission
         self._fold = fold
         self._tally = tally
         self._on_watched = on_watched
@@ -127,6 +158,24 @@ class Results:
         """The ledger now, taken in the thread that owns it."""
         return await self._thread.call(self._fold.snapshot)
 
+    async def exchange(self, make: Callable[[Fold], Fold]) -> None:
+        """Fold what comes from now on with another Fold, which `make` makes of the present one in the thread that owns it.
+
+        When this returns to the task that awaits it, all that the Fold before was given has been counted, and nothing else has:
+        whoever wants to tell the two apart must not await anything in between. What `make` raises is
+        raised here, and leaves everything as it was.
+        """
+
+        def step() -> None:
+            self._fold = make(self._fold)
+
+        self.check()
+        await self._thread.call(step)
+
+    async def in_thread(self, function: Callable[[], _T]) -> _T:
+        """What `function` returns, called in the thread that folds, in turn with it."""
+        return await self._thread.call(function)
+
     async def stop(self, stall_s: float) -> None:
         """Fold what waits and end the thread; raise what the work failed with. Work that makes no progress for `stall_s` is given up."""
         try:
@@ -180,6 +229,8 @@ class Results:
 
     def _count(self, done: _Outcomes) -> None:
         self._tally.shed(ShedReason.WORKER_LOST, done.lost)
+        for why, count in done.skipped.items():
+            self._tally.skipped(why, count)
         for diverged, failed in done.compared:
             self._tally.compared_as(diverged=diverged, failed=failed)
         if self._on_watched is not None and done.watched is not None:
@@ -189,6 +240,7 @@ class Results:
     def _fold_frame(self, payload: bytes) -> _Outcomes:
         """In the thread."""
         compared, lost = [], 0
+        admission = self._admission
         complete = timed_out = 0
         effects: list[EffectCount] = []
         for result in decode_results(payload):
@@ -196,6 +248,12 @@ class Results:
                 continue
             bets = decode_bets(result.bets)
             lost += self._fold.make_room(result.stream, bets.seq)
+            new = admission is not None and not self._fold.has_seen(result.stream, bets.seq)
+            if new and admission is not None and not admission.admits(result.build, bets.started_ns):
+                self._fold.missing(result.stream, bets.seq)
+                continue
+            if new and admission is not None and admission.warms_up(bets.endpoint, bets.started_ns) and not bets.warm_up:
+                bets = msgspec.structs.replace(bets, warm_up=True)
             if self._fold.push(result.stream, bets, result.comparison, _source(result.trial)):
                 compared.append((bool(result.comparison.stable_candidate), _failed(bets)))
                 if bets.effects_seen is not EffectsSeen.NONE:
@@ -204,7 +262,7 @@ class Results:
                     if bets.effects:
                         effects += bets.effects
         watched = WatchedTrials(complete, timed_out, tuple(effects)) if complete or timed_out else None
-        return _Outcomes(compared, lost, watched)
+        return _Outcomes(compared, lost, watched, NOTHING_SKIPPED if admission is None else admission.drained())
 
     def _fold_lost(self, stream: int, seqs: tuple[int, ...]) -> _Outcomes:
         """In the thread."""

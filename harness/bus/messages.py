@@ -41,6 +41,14 @@ class CompareOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """Whether every trial goes on to the run store, those without a difference too."""
     effects: EffectsOrders | None = None
     """None where effects are not watched."""
+    redaction: bytes = b""
+    """What is redacted, as configuration has it (encoded)."""
+    redaction_key: bytes = b""
+    """Of the run's redactor; without it no attributes of requests are read, since nothing unredacted is handed on with bets."""
+    build_header: str = ""
+    """The header, in lower case, in which the candidate's answers name their build; empty where none does."""
+    expected: bytes = b""
+    """The accepted changes that are applied (encoded); empty for none."""
 
 
 class SeenEffects(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -167,6 +175,8 @@ class Result(msgspec.Struct, frozen=True, array_like=True):
     comparison: Comparison
     trial: bytes = b""
     """The trial as it came, encoded; empty where nothing differs in it and nobody wants it: only what differs is an example."""
+    build: str = ""
+    """The build that the candidate's answer names; empty where it names none, or nobody asks."""
 
 
 class Recorded(msgspec.Struct, frozen=True, array_like=True):

@@ -96,6 +96,7 @@ def demo(session: Session, seed: int, candidate_is_stable: bool, out: Path | Non
 @cli.command(short_help="Replay captures against both builds and give a verdict.")
 @_CAPTURES
 @options.REPLAY
+@options.STOP_EARLY
 @options.CONFIG
 @options.QUIET_AND_DEBUG
 @click.pass_context
@@ -162,18 +163,76 @@ def proxy(context: click.Context) -> int:
 @cli.command(short_help="Judge a stored run again.")
 @_RUN
 @options.POLICY
+@options.POLICY_SOURCE
+@click.option("--audit", is_flag=True, help="Append this verdict to the audit file too.")
 @options.CONFIG
 @options.QUIET_AND_DEBUG
 @click.pass_context
-def judge(context: click.Context, run: Path) -> int:
+def judge(context: click.Context, run: Path, audit: bool) -> int:
     """Judge a stored run again, with another policy if one is given.
 
     RUN is the run's folder. The exit code is the verdict: 0 pass, 1 fail, 3 inconclusive.
     """
-    policy = options.load(context).settings.policy
+    settings = options.load(context).settings
     from harness.app.stored import judge_run  # noqa: PLC0415
+    from harness.settings.policies import PolicySource  # noqa: PLC0415
 
-    return judge_run(run, policy, context.ensure_object(Session).terminal)
+    source = PolicySource(settings.policy_ref, settings.require_policy_digest)
+    return judge_run(run, settings.policy, context.ensure_object(Session).terminal, settings.audit if audit else None, source)
+
+
+@cli.command(short_help="Accept differences of a stored run, as they were seen.")
+@_RUN
+@click.argument("findings", metavar="[FINDING...]", nargs=-1)
+@click.option("--reason", required=True, metavar="TEXT", help="Why they are wanted.")
+@click.option("--expires", required=True, metavar="DATE", help="The last day on which they are accepted, such as 2031-12-31.")
+@click.option("--by", default=None, metavar="NAME", help="Who accepts them; Git's user.name or the login without it.")
+@click.option("--file", default=None, metavar="F", help="File of accepted changes, instead of shadowdiff-expected.yaml.")
+@click.option("--root", "roots", multiple=True, metavar="FINDING", help="A finding and all that follow from it; repeatable.")
+@click.option("--endpoint", "endpoints", multiple=True, metavar="PATTERN", help="All findings of these endpoints; repeatable.")
+@click.option("--interactive", is_flag=True, help="Ask about each finding: those named, or all.")
+@click.option("--must-change", is_flag=True, help="Fail where the change does not happen.")
+@options.CONFIG
+@options.QUIET_AND_DEBUG
+@click.pass_context
+def accept(  # noqa: PLR0917 - click passes them by name
+    context: click.Context,
+    run: Path,
+    findings: tuple[str, ...],
+    reason: str,
+    expires: str,
+    by: str | None,
+    file: str | None,
+    roots: tuple[str, ...],
+    endpoints: tuple[str, ...],
+    interactive: bool,
+    must_change: bool,
+) -> int:
+    """Accept differences of a stored run, each as it was seen: a difference outside of that fails again.
+
+    RUN is the run's folder, FINDING an id of its report or the beginning of one. The entries go to a file that belongs into the
+    repository of the service; see docs/expected.md.
+    """
+    loaded = options.load(context)
+    import datetime  # noqa: PLC0415
+
+    from harness.app import accept as accepting  # noqa: PLC0415
+
+    what = accepting.Accepting(
+        run=run,
+        findings=findings,
+        roots=roots,
+        endpoints=endpoints,
+        reason=reason,
+        expires=expires,
+        by=by,
+        file=file if file is not None else loaded.settings.expected,
+        config=loaded.file,
+        must_change=must_change,
+    )
+    today = datetime.datetime.now(datetime.UTC).date()
+    ask = (lambda question: click.confirm(question, err=True)) if interactive else None
+    return accepting.accept(what, context.ensure_object(Session).terminal, today=today, ask=ask)
 
 
 @cli.command(short_help="Print the report of a stored run.")
@@ -215,6 +274,29 @@ def info(session: Session, captures: tuple[Path, ...]) -> int:
 
 
 @cli.group(no_args_is_help=False)
+def audit() -> None:
+    """Look at the file of verdicts."""
+
+
+@audit.command(short_help="Check that no verdict was changed or taken out.")
+@click.argument("file", metavar="[FILE]", required=False, type=click.Path(path_type=Path))
+@click.option("--last", default="", metavar="HASH", help="A hash that was noted before: its line, and all before it, must be there.")
+@options.CONFIG
+@options.QUIET_AND_DEBUG
+@click.pass_context
+def verify(context: click.Context, file: Path | None, last: str) -> int:
+    """Check that no verdict in the audit file was changed, taken out or put elsewhere.
+
+    FILE is the one of the configuration where none is named. Lines that were cut off at the end are found with --last only.
+    The exit code is 0 where the chain is whole, else 1.
+    """
+    settings = options.load(context).settings
+    from harness.app.audit import verify_audit  # noqa: PLC0415
+
+    return verify_audit(settings, file, last, context.ensure_object(Session).terminal)
+
+
+@cli.group(no_args_is_help=False)
 def config() -> None:
     """Check and show the configuration."""
 
@@ -228,33 +310,47 @@ def check(context: click.Context) -> int:
     loaded = options.load(context)
     from harness import resources  # noqa: PLC0415
     from harness.core.labels import RunMode  # noqa: PLC0415
-    from harness.settings.policies import load_policy, policy_name  # noqa: PLC0415
+    from harness.settings.policies import check_digest, load_policy, policy_name  # noqa: PLC0415
 
-    load_policy(policy_name(loaded.settings.policy, RunMode.GATE), folder=resources.config_path("policies/default.yaml").parent)
+    settings, folder = loaded.settings, resources.config_path("policies/default.yaml").parent
+    policy = load_policy(policy_name(settings.policy, RunMode.GATE), folder=folder, ref=settings.policy_ref)
+    if settings.require_policy_digest is not None:
+        check_digest(policy, settings.require_policy_digest)
     where = loaded.file if loaded.file is not None else "no configuration file, so the defaults"
     context.ensure_object(Session).terminal.info(f"{where}: no problems")
     return 0
 
 
 @config.command(short_help="Print every key, its value and where it came from.")
+@click.option("--policy", default=None, metavar="F", help="Print this policy instead, by name or file, with all that it extends.")
 @options.CONFIG
 @options.QUIET_AND_DEBUG
 @click.pass_context
-def show(context: click.Context) -> int:
+def show(context: click.Context, policy: str | None) -> int:
     """Print every key, its effective value and where it came from. Values that may be secret are not shown."""
     loaded = options.load(context)
     from harness.settings import show as shown  # noqa: PLC0415
+
+    if policy is not None:
+        from harness import resources  # noqa: PLC0415
+        from harness.settings.policies import load_policy  # noqa: PLC0415
+
+        found = load_policy(policy, folder=resources.config_path("policies/default.yaml").parent, ref=loaded.settings.policy_ref)
+        context.ensure_object(Session).terminal.result(shown.text(shown.policy_lines(found)))
+        return 0
 
     context.ensure_object(Session).terminal.result(shown.text(shown.lines(loaded)))
     return 0
 
 
 @config.command(short_help="Print the JSON Schema of the configuration file.")
+@click.option("--policy", is_flag=True, help="Print that of a policy instead.")
 @options.QUIET_AND_DEBUG
 @pass_session
-def schema(session: Session) -> int:
-    """Print the JSON Schema of the configuration file, e.g. for an editor."""
+def schema(session: Session, policy: bool) -> int:
+    """Print the JSON Schema of the configuration file, or of a policy, e.g. for an editor."""
     from harness.settings.json_schema import config_schema_text  # noqa: PLC0415
+    from harness.settings.policy_schema import policy_schema_text  # noqa: PLC0415
 
-    session.terminal.result(config_schema_text())
+    session.terminal.result(policy_schema_text() if policy else config_schema_text())
     return 0

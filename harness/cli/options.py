@@ -90,6 +90,33 @@ CANDIDATE: Final = setting("--candidate", key="targets.candidate", metavar="T", 
 POLICY: Final = setting(
     "--policy", key="policy", metavar="F", text="What fails, and at which error rates: default, rollout, strict, or a file."
 )
+POLICY_SOURCE: Final = together(
+    setting("--policy-ref", key="policy_ref", metavar="REF", text="Read the policy as it is at this branch, tag or commit."),
+    setting("--require-policy-digest", key="require_policy_digest", metavar="HEX", text="Refuse (exit code 2) a policy of another digest."),
+)
+LABELS: Final = together(
+    click.option(
+        "--label",
+        cls=SettingOption,
+        key="labels",
+        metavar="KEY=VALUE",
+        multiple=True,
+        help="Label of the candidate, such as author-kind=ai; repeatable.",
+    ),
+    click.option(
+        "--labels-from-git",
+        cls=SettingOption,
+        key="labels_from_git",
+        metavar="[REF]",
+        is_flag=False,
+        flag_value="HEAD",
+        default=None,
+        help="Take the hash and the trailers of this commit, HEAD without REF, as labels.",
+    ),
+)
+EXPECTED: Final = setting(
+    "--expected", key="expected", metavar="F", text="File of accepted changes, instead of ./shadowdiff-expected.yaml."
+)
 OUT: Final = setting("--out", key="store.run_dir", metavar="DIR", text="The run's own folder, instead of a new one in ./shadowdiff-runs.")
 SEED: Final = setting("--seed", key="replay.seed", metavar="N", text="Seed of every random choice.")
 
@@ -98,6 +125,9 @@ REPLAY: Final = together(
     CANDIDATE,
     SECONDARY,
     POLICY,
+    POLICY_SOURCE,
+    LABELS,
+    EXPECTED,
     OUT,
     switch("--allow-writes", key="replay.allow_writes", text="Send unsafe methods too: each target has a store of its own."),
     setting("--concurrency", key="replay.concurrency", metavar="N", text="Sessions replayed at once."),
@@ -125,6 +155,8 @@ REPLAY: Final = together(
     switch("--skip-broken", key="replay.skip_broken", text="Count the broken entries of a capture and use the others."),
     SEED,
 )
+
+STOP_EARLY: Final = switch("--stop-early", key="replay.stop_early", text="Send no more once a failure is proven.")
 
 PROXY: Final = together(
     setting("--listen", key="proxy.listen", metavar="HOST:PORT", text="Where clients are served."),
@@ -176,10 +208,17 @@ PROXY: Final = together(
         metavar="N",
         text="Requests of each worker under way to a shadow target.",
     ),
+    setting("--build", key="build", metavar="LABEL", text="What the build under test is called by those who ask for its verdict."),
+    setting("--build-header", key="epochs.build_header", metavar="NAME", text="Header of the candidate's answers that names its build."),
+    setting("--version-path", key="epochs.version_path", metavar="PATH", text="Path of the candidate that answers which build it is."),
+    setting("--epoch", key="epochs.period_s", metavar="TIME", text="Close the verdict and begin anew so often, e.g. 24h."),
     setting("--breaker-errors", key="proxy.breaker_errors", metavar="SHARE", text="Failed share at which a shadow target is left alone."),
     setting("--breaker-latency-ms", key="proxy.breaker_latency_ms", metavar="MS", text="Median above which a shadow target is left alone."),
     setting("--breaker-open", key="proxy.breaker_open_s", metavar="TIME", text="How long it is left alone before it is tried again."),
     POLICY,
+    POLICY_SOURCE,
+    LABELS,
+    EXPECTED,
     OUT,
 )
 

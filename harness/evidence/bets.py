@@ -19,6 +19,8 @@ from harness.core.effect_paths import effect_place
 from harness.core.http import SAFE_METHODS
 from harness.core.labels import CHANNEL_DEPTH, CHANNEL_OF, MIRRORED_KIND, Aspect, Control, Design, EffectsSeen, ErrorKind, Kind, Role
 from harness.core.values import Arm, Comparison, Difference, Scalar, Trial
+from harness.evidence.noise_bets import Asked, NoiseBet, noise_bets
+from harness.evidence.restless import Restless, restless
 
 
 class ArmOutcome(msgspec.Struct, frozen=True, array_like=True):
@@ -91,6 +93,16 @@ class TrialBets(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     effects_seen: EffectsSeen = EffectsSeen.NONE
     effects: tuple[EffectCount, ...] = ()
     """By collector and operation, in that order; empty where effects were not watched. Rules of a policy are judged on these."""
+    expected: tuple[Bet, ...] = ()
+    """Of the candidate alone, and accepted beforehand as they are: no bets any more, only counted (harness.evidence.expected)."""
+    attributes: tuple[tuple[str, str], ...] = ()
+    """What is known of the request by name (harness/core/attributes.py), redacted; empty where it was not read."""
+    sampled: int = 0
+    """How many trials it stands for where attributes are counted; 0 where it was read for its differences alone."""
+    noise: tuple[NoiseBet, ...] = ()
+    """How the arms' values relate at places where they differ anyhow."""
+    restless: tuple[Restless, ...] = ()
+    """Places where one arm disagrees with what it said in the pass before, and the others do not, or the other way round."""
 
 
 _ENCODER: Final = msgspec.msgpack.Encoder()
@@ -121,8 +133,9 @@ def bets_of(trial: Trial, comparison: Comparison, secret: bytes = b"") -> TrialB
     does not give away a value."""
     design = design_of(trial)
     bets: tuple[Bet, ...] = ()
+    noise: tuple[NoiseBet, ...] = ()
     if comparison.stable_candidate or comparison.stable_secondary:
-        bets = _bets(trial, comparison, design, secret)
+        bets, noise = _bets(trial, comparison, design, secret)
     capture = trial.capture
     return TrialBets(
         seq=trial.seq,
@@ -146,6 +159,8 @@ def bets_of(trial: Trial, comparison: Comparison, secret: bytes = b"") -> TrialB
         bets=bets,
         effects_seen=trial.effects_seen,
         effects=() if trial.effects_seen is EffectsSeen.NONE else _effect_counts(trial),
+        noise=noise,
+        restless=restless(comparison.again, design, trial.control) if comparison.again else (),
     )
 
 
@@ -196,7 +211,7 @@ class _Found(NamedTuple):
 _Pairs = tuple[dict[Kind, list[Difference]], dict[Kind, list[Difference]], dict[Kind, list[Difference]]]
 
 
-def _bets(trial: Trial, comparison: Comparison, design: Design, secret: bytes) -> tuple[Bet, ...]:
+def _bets(trial: Trial, comparison: Comparison, design: Design, secret: bytes) -> tuple[tuple[Bet, ...], tuple[NoiseBet, ...]]:
     first, second = comparison.stable_candidate, comparison.stable_secondary
     cross: Iterable[Difference] = ()
     if design is Design.THREE_ARM and trial.candidate is not None:
@@ -221,7 +236,15 @@ def _bets(trial: Trial, comparison: Comparison, design: Design, secret: bytes) -
     # An order that no arm has a say in: new hypotheses are numbered in it.
     if len(bets) > 1:
         bets.sort(key=_NUMBERED)
-    return tuple(bets)
+    return tuple(bets), _noise(trial, places, design, answer, secret)
+
+
+def _noise(trial: Trial, places: dict[tuple[Aspect, str], _Pairs], design: Design, answer: int, secret: bytes) -> tuple[NoiseBet, ...]:
+    """Nothing without a control, and nothing of what follows from an earlier difference or was asked again because of one."""
+    if trial.candidate is None or design is Design.NO_CONTROL or trial.tainted or trial.repeat_of is not None:
+        return ()
+    spell = str(trial.pass_index) if trial.fresh else ""
+    return noise_bets(places, Asked(design, trial.control is Control.SELF, spell, str(answer), lambda text: _hash(text, secret), trial.seq))
 
 
 def mirrored(difference: Difference) -> Difference:

@@ -40,7 +40,7 @@ def claims_of(ledger: "Ledger", standing: "Standing") -> tuple[Claim, ...]:
         if not thin:
             claims.append(_claim(f"{endpoint.name}: any one field", Counts(0, 0, 0, endpoint.first), policy.delta, needed))
         for h in endpoint.hypotheses.values():
-            if not h.alone or standing.noisy(endpoint, h):
+            if not h.alone or not h.blocks or standing.noisy(endpoint, h):
                 continue
             if thin and standing.class_of(endpoint, h) is FindingClass.NOISE:
                 continue

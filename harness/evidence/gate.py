@@ -12,15 +12,21 @@ from typing import Final
 from harness.core.labels import Aspect, Control, Design, FindingClass, ReasonCode, RefusedReason, SkipReason, VerdictState
 from harness.core.values import Totals
 from harness.core.watched import EffectsFacts
-from harness.evidence import observed
+from harness.evidence import accepted, covered, observed
+from harness.evidence.expected import NOTHING_EXPECTED, ExpectedFacts
+from harness.evidence.latency_standing import latency_words
 from harness.evidence.martingale import binomial_upper
 from harness.evidence.policy import Policy
 from harness.evidence.snapshot import Blocking, Bound, Evidence, Reason, Snapshot, Verdict
 from harness.evidence.words import count_of, listed, percent, reason
 
 NOT_WATCHED: Final = EffectsFacts()
-_LEFT_OUT: Final = frozenset({SkipReason.EXCLUDED, SkipReason.SAMPLED_OUT, SkipReason.SWITCHED_OFF})
+_LEFT_OUT: Final = frozenset(
+    {SkipReason.EXCLUDED, SkipReason.SAMPLED_OUT, SkipReason.SWITCHED_OFF, SkipReason.OTHER_BUILD, SkipReason.EARLIER_EPOCH}
+)
 """Never meant to be compared."""
+MIXED_SHARE_MAX: Final = 0.01
+"""Share of an epoch's requests that another build may answer: while one takes the other's place, both do."""
 _NOT_COMPLETED: Final = frozenset({SkipReason.INTERRUPTED, SkipReason.TRUNCATED_REQUEST})
 """Skips that nobody wanted. All others are by rule."""
 _TARGETS_FAULT: Final = frozenset({RefusedReason.UPSTREAM_UNREACHABLE, RefusedReason.UPSTREAM_BROKEN, RefusedReason.UPSTREAM_TIMEOUT})
@@ -38,14 +44,21 @@ def judge(
     replayable: int | None = None,
     unused_rules: tuple[str, ...] = (),
     effects: EffectsFacts = NOT_WATCHED,
+    expected: ExpectedFacts = NOTHING_EXPECTED,
 ) -> Verdict:
     """The verdict.
 
     `replayable` is the number of requests of a capture that are to be compared in each pass, None for a stream.
     `ended` says why the run ended before its time, where nobody interrupted it. `unused_rules` are shown as a note. `effects` is
-    what was watched beside the trials. The first reason is the headline.
+    what was watched beside the trials, `expected` what was accepted beforehand. The first reason is the headline.
     """
-    notes = [*_notes(snapshot, totals, unused_rules), *observed.notes_of(snapshot, effects)]
+    of_accepted = accepted.told(snapshot, expected)
+    notes = [
+        *_notes(snapshot, totals, unused_rules),
+        *observed.notes_of(snapshot, effects),
+        *of_accepted.notes,
+        *covered.notes_of(snapshot),
+    ]
     if not has_candidate:
         return _verdict(VerdictState.INCONCLUSIVE, [reason(ReasonCode.NO_CANDIDATE, "No candidate was under test."), *notes])
     if totals.compared == 0 or snapshot.seq == 0:
@@ -54,10 +67,12 @@ def judge(
         return _verdict(VerdictState.INCONCLUSIVE, [*nothing, *notes])
     doubts = _doubts(snapshot, totals, policy, ended, interrupted=interrupted, replayable=replayable)
     doubts += observed.doubts_of(snapshot, totals, policy, effects)
+    doubts += of_accepted.doubts
     broken = observed.failures(snapshot, effects)
-    if broken or snapshot.proven_at is not None:
-        return _verdict(VerdictState.FAIL, [*observed.failed_words(broken), *_why_failed(snapshot), *doubts, *notes])
-    doubts += _undecided(snapshot, policy)
+    if broken or of_accepted.failures or snapshot.proven_at is not None:
+        why = [*observed.failed_words(broken), *_why_failed(snapshot, expected), *of_accepted.failures]
+        return _verdict(VerdictState.FAIL, [*why, *doubts, *notes])
+    doubts += _undecided(snapshot, policy, expected)
     if policy.preset == "rollout" and snapshot.design is not Design.NO_CONTROL:
         doubts += _open_claims(snapshot)
     if doubts:
@@ -76,18 +91,26 @@ def _where(evidence: Evidence) -> str:
     return f"{evidence.endpoint}: {evidence.aspect} {evidence.path} {evidence.kind}"
 
 
-def _why_failed(snapshot: Snapshot) -> list[Reason]:
+def _unsteady(finding: Evidence) -> str:
+    """The candidate disagrees with itself: in words."""
+    steady = finding.still * 2 > finding.diverged
+    what = "answers alike each time where stable does not" if steady else "answers one thing now and another then, where stable does not"
+    stable = f"; one instance of stable alone is so in {finding.control_diverged:,}" if finding.control_diverged else ""
+    return f"{_where(finding)}: asked again from fresh state, the candidate {what}, in {count_of(finding.diverged, 'repeat')}{stable}."
+
+
+def _why_failed(snapshot: Snapshot, expected: ExpectedFacts) -> list[Reason]:
     """What the evidence proves; nothing where it does not fail the run by itself."""
     if snapshot.proven_at is None:
         return []
     reasons = []
     for f in snapshot.findings:
-        if f.finding_class is not FindingClass.DIVERGENCE:
+        if not f.blocks or f.finding_class is not FindingClass.DIVERGENCE:
             continue
         if f.aspect is Aspect.LATENCY:
-            pairs = count_of(f.compared, "paired request")
-            message = f"{f.endpoint}: the candidate's median latency is {percent(f.rate)} above the control's in {pairs}."
-            reasons.append(reason(ReasonCode.LATENCY, message, f.id))
+            reasons.append(reason(ReasonCode.LATENCY, latency_words(f), f.id))
+        elif f.aspect is Aspect.DETERMINISM:
+            reasons.append(reason(ReasonCode.DIVERGENCE, _unsteady(f), f.id))
         else:
             repeats = f"; it came back in {f.confirmed} of {count_of(f.repeats, 'repeat')} from fresh state" if f.repeats else ""
             if f.repeats and f.log10_e < f.log10_threshold:
@@ -96,7 +119,7 @@ def _why_failed(snapshot: Snapshot) -> list[Reason]:
             message = (
                 f"{_where(f)}: the candidate alone differs in {f.diverged:,} of {count_of(f.compared, 'request')}, {control}{repeats}."
             )
-            reasons.append(reason(ReasonCode.DIVERGENCE, message, f.id))
+            reasons.append(reason(accepted.code_of(f, expected), message + accepted.changed_words(f, expected), f.id))
     if not reasons:
         pools = ", ".join(pool.name for pool in snapshot.pools if pool.decided_at is not None)
         which = f" ({pools})" if pools else ""
@@ -112,8 +135,10 @@ def _doubts(snapshot: Snapshot, totals: Totals, policy: Policy, ended: str, *, i
         *_not_reproduced(snapshot, policy),
         *_interrupted(snapshot, ended, interrupted=interrupted),
         *_no_control(snapshot, policy),
+        *_mixed_builds(totals),
         *_incomplete(totals, policy),
         *_passes(snapshot, policy, replayable),
+        *covered.doubts_of(snapshot, policy.coverage),
         *_uncomparable(snapshot),
     ]
 
@@ -187,6 +212,16 @@ def _incomplete(totals: Totals, policy: Policy) -> list[Reason]:
     return [reason(ReasonCode.LOW_COMPLETION, message)]
 
 
+def _mixed_builds(totals: Totals) -> list[Reason]:
+    """Two builds under the candidate's address: what one of them did cannot be told from what the other made of it."""
+    others = totals.skipped.get(SkipReason.OTHER_BUILD, 0)
+    answered = totals.compared + others
+    if others <= MIXED_SHARE_MAX * answered:
+        return []
+    message = f"Another build of the candidate answered {others:,} of {count_of(answered, 'request')}: they were left out."
+    return [reason(ReasonCode.MIXED_BUILDS, message)]
+
+
 def _passes(snapshot: Snapshot, policy: Policy, replayable: int | None) -> list[Reason]:
     if policy.preset == "rollout":
         return []
@@ -207,15 +242,15 @@ def _uncomparable(snapshot: Snapshot) -> list[Reason]:
     return [reason(ReasonCode.UNCOMPARABLE, f"In {count_of(snapshot.uncomparable, 'request')} a part could not be compared.")]
 
 
-def _undecided(snapshot: Snapshot, policy: Policy) -> list[Reason]:
+def _undecided(snapshot: Snapshot, policy: Policy, expected: ExpectedFacts) -> list[Reason]:
     reasons = []
     for f in snapshot.findings:
-        if f.finding_class is FindingClass.UNDECIDED:
+        if f.blocks and f.finding_class is FindingClass.UNDECIDED:
             repeats = f" and came back in {f.confirmed} of {count_of(f.repeats, 'repeat')}" if f.repeats else ""
             follows = f", following from finding {f.root}" if f.root else ""
             seen = f"{f.diverged:,} of {count_of(f.compared, 'request')}"
             message = f"{_where(f)}: the candidate alone differs in {seen}{repeats}{follows}; not enough to decide."
-            reasons.append(reason(ReasonCode.UNDECIDED, message, f.id))
+            reasons.append(reason(ReasonCode.UNDECIDED, message + accepted.changed_words(f, expected), f.id))
     if snapshot.pooled_candidate:
         beyond = count_of(snapshot.pooled_candidate, "difference")
         message = f"{beyond} of the candidate alone lie beyond the bound on hypotheses and were only pooled."
@@ -242,14 +277,19 @@ def _open_claims(snapshot: Snapshot) -> list[Reason]:
 
 
 def _blocking(snapshot: Snapshot) -> tuple[Blocking, ...]:
-    undecided = [Blocking(_where(f), f.more_requests) for f in snapshot.findings if f.finding_class is FindingClass.UNDECIDED]
+    undecided = [Blocking(_where(f), f.more_requests) for f in snapshot.findings if f.blocks and f.finding_class is FindingClass.UNDECIDED]
     return (*undecided, *(Blocking(c.hypothesis, c.more_requests) for c in snapshot.claims if c.more_requests != 0))
 
 
 def _beside(snapshot: Snapshot, compared: str) -> str:
     """What a bound's sentence says in brackets: what was compared beside the answers, and what was left out."""
     noisy = sum(f.noisy for f in snapshot.noise)
-    said = [compared, f"{count_of(noisy, 'noisy field')} left out" if noisy else ""]
+    expected = sum(f.finding_class is FindingClass.EXPECTED for f in snapshot.findings)
+    said = [
+        compared,
+        f"{count_of(noisy, 'noisy field')} left out" if noisy else "",
+        f"{count_of(expected, 'accepted change')} left out" if expected else "",
+    ]
     return f" ({'; '.join(filter(None, said))})" if any(said) else ""
 
 
@@ -302,6 +342,9 @@ def _notes(snapshot: Snapshot, totals: Totals, unused_rules: tuple[str, ...]) ->
     notes = []
     if not snapshot.latency_valid:
         notes.append(reason(ReasonCode.LATENCY_INVALID, "Stable and secondary differ in speed, so latency had no say."))
+    elif not snapshot.latency_tails_valid:
+        message = "Stable and secondary differ in the tails of their latency, so tails and latency budgets had no say."
+        notes.append(reason(ReasonCode.LATENCY_INVALID, message))
     for skipped, code, what in (
         (SkipReason.WRITE, ReasonCode.WRITES_SKIPPED, "writes were not sent to the shadows"),
         (SkipReason.OTHER_HOST, ReasonCode.HOSTS_SKIPPED, "requests to other hosts were left out"),

@@ -77,6 +77,7 @@ class Hypothesis:
         "alone",
         "aspect",
         "beside",
+        "blocks",
         "control",
         "control_first",
         "control_half",
@@ -85,6 +86,9 @@ class Hypothesis:
         "decided_pass",
         "endpoint",
         "exemplars",
+        "expected",
+        "expected_example",
+        "expected_first",
         "first",
         "followers",
         "id",
@@ -135,6 +139,12 @@ class Hypothesis:
         self.requests_overflow = False
         self.decided_at: int | None = None
         self.decided_pass: int | None = None
+        self.blocks = True
+        """Whether the policy lets it fail a run or keep it from passing: by the place alone."""
+        self.expected = self.expected_first = 0
+        """Trials in which the candidate stands alone as it was accepted, and those of them that send a request for the first time."""
+        self.expected_example = ""
+        """The first of these trials."""
 
     def count(self, bet: Bet, design: Design, *, first: bool) -> None:
         """Take a trial's outcome into the counts."""
@@ -150,6 +160,19 @@ class Hypothesis:
         else:
             self.odd_control += 1
             self.control_first += first
+
+    def count_expected(self, trial: str, *, first: bool) -> bool:
+        """Count a trial that shows an accepted change. Whether it is worth an example: the first one is."""
+        self.expected += 1
+        self.expected_first += first
+        if self.expected_example:
+            return False
+        self.expected_example = trial
+        return True
+
+    def is_new(self, request: int) -> bool:
+        """Whether a request is known not to have shown it before."""
+        return not self.requests_overflow and request not in self.requests
 
     def shown_by(self, request: int) -> None:
         """Remember which distinct requests show it."""

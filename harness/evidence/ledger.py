@@ -5,34 +5,44 @@ the same snapshot, bit for bit. All its memory is bounded (harness/core/limits.p
 """
 
 from collections.abc import Iterable, Iterator
+from typing import Final
 
 from harness.core.labels import Aspect, Control, Design, Kind, Role
 from harness.core.limits import EVIDENCE_SESSIONS_MAX, EXEMPLARS_PER_FINDING_MAX, HYPOTHESES_MAX
 from harness.evidence.bets import Bet, TrialBets
 from harness.evidence.confirm import BetIndex, Question, Questions
+from harness.evidence.determinism import DeterminismBook
 from harness.evidence.findings import finding_id
 from harness.evidence.hard_rules import HardRules
 from harness.evidence.hypothesis import Hypothesis, PoolState
 from harness.evidence.keys import KeyBudget, KeyMemory
 from harness.evidence.latency import LIVE_BLOCK, REPLAY_BLOCK, EndpointLatency, LatencyBook
+from harness.evidence.noise import InTrial, NoiseBook
 from harness.evidence.policy import Policy
 from harness.evidence.reproduction import Exercise, Reproduction
+from harness.evidence.slices import SliceBook
 from harness.evidence.snapshot import Snapshot
 from harness.evidence.standing import Standing
-from harness.evidence.wealth import Wealth, latency_term
+from harness.evidence.wealth import Wealth
 from harness.evidence.weights import FAMILY_WEIGHTS, POOL_WEIGHTS, POOLED_SHARE, EndpointShares, Family, Pool, family_of, pools_of, series
+from harness.evidence.what_blocks import Blocks, restless_parts
+
+_KEPT_ELSEWHERE: Final = frozenset({Pool.LATENCY, Pool.DETERMINISM})
+"""Pools that the books of these aspects keep."""
 
 
 class EndpointLedger:
     """What is known of one endpoint."""
 
     __slots__ = (
+        "aside",
         "diverged",
         "exercise",
         "first",
         "first_sends",
         "hypotheses",
         "latency",
+        "latency_blocks",
         "latency_decided_at",
         "name",
         "share",
@@ -48,6 +58,8 @@ class EndpointLedger:
         self.hypotheses: dict[tuple[Aspect, str, Kind], Hypothesis] = {}
         self.started = {Family.COARSE: 0, Family.VALUES: 0}
         """How many hypotheses of a family have a weight."""
+        self.aside = dict(self.started)
+        """The same of those that do not block."""
         self.diverged = 0
         """Trials in which the candidate alone differs somewhere."""
         self.first = 0
@@ -56,6 +68,8 @@ class EndpointLedger:
         """Trials that send a request for the first time."""
         self.untainted = 0
         self.latency_decided_at: tuple[int, int] | None = None
+        self.latency_blocks = True
+        """Whether the policy lets its latency fail a run or keep it from passing."""
 
 
 class Ledger:
@@ -88,15 +102,29 @@ class Ledger:
         self.wealth = Wealth(policy.alpha)
         self.questions = Questions(policy.beta)
         self.reproduction = Reproduction()
-        self.latency = LatencyBook(
-            LIVE_BLOCK if live else REPLAY_BLOCK, policy.latency_tolerance, policy.latency_requests_min, POOL_WEIGHTS[Pool.LATENCY]
+        self.latency, self.latency_aside = (
+            LatencyBook(
+                LIVE_BLOCK if live else REPLAY_BLOCK,
+                policy.latency_tolerance,
+                policy.latency_requests_min,
+                POOL_WEIGHTS[Pool.LATENCY],
+                policy.latency_budgets,
+            )
+            for _ in range(2)
         )
+        """Of endpoints whose latency blocks, and of the others."""
         self.latency_pool_decided_at: int | None = None
         self.hard = HardRules(policy.effects)
+        self.blocks = Blocks(policy.blocks)
+        self.slices = SliceBook()
+        self.determinism, self.determinism_aside = DeterminismBook(), DeterminismBook()
+        self.aside = Wealth(policy.alpha)
+        """A sum of their own for what does not block in latency and determinism: nobody looks at it."""
+        self.noise = NoiseBook(self.wealth, self.blocks)
         self._shares = EndpointShares(endpoints)
         self._budget = KeyBudget()
         self.pools: dict[Pool, PoolState] = {
-            pool: PoolState(pool, POOL_WEIGHTS[pool], self._budget) for pool in Pool if pool is not Pool.LATENCY
+            pool: PoolState(pool, POOL_WEIGHTS[pool], self._budget) for pool in Pool if pool not in _KEPT_ELSEWHERE
         }
         self._overflow_keys = KeyMemory(self._budget)
         self._overflow_ids = KeyMemory(self._budget)
@@ -111,7 +139,7 @@ class Ledger:
     @property
     def overflow(self) -> int:
         """Hypotheses beyond the bound, as far as they are remembered."""
-        return len(self._overflow_ids)
+        return len(self._overflow_ids) + self.noise.overflow
 
     def fold(self, bets: TrialBets) -> tuple[str, ...]:
         """Take the next trial. Returns the ids of findings, and names of hard rules, of which it is worth keeping as an example."""
@@ -136,8 +164,19 @@ class Ledger:
         endpoint.untainted += not bets.tainted
         endpoint.first_sends += bets.pass_index == 0
         endpoint.first += bets.pass_index == 0 and not bets.tainted
+        self.slices.compared(bets)
         self.reproduction.fold(bets)
-        self._fold_latency(bets, endpoint)
+        broken += self._fold_latency(bets, endpoint)
+        if bets.restless:
+            share, spell = endpoint.share, self._spell
+            block, aside = restless_parts(bets.endpoint, bets.restless, self.blocks)
+            for book, found, wealth in ((self.determinism, block, self.wealth), (self.determinism_aside, aside, self.aside)):
+                if found:
+                    book.fold(bets.endpoint, found, share=share, design=bets.design, spell=spell, wealth=wealth)
+        if bets.expected:
+            broken += self._fold_expected(bets, endpoint)
+        if bets.noise and not bets.tainted:
+            broken += self._fold_noise(bets, endpoint)
         return broken + self._fold_bets(bets, endpoint) if bets.bets else broken
 
     def snapshot(self) -> Snapshot:
@@ -157,7 +196,7 @@ class Ledger:
 
     def proven(self) -> tuple[int, int] | None:
         """(trials folded, pass) when the gate's sum reached 1/alpha."""
-        return self.wealth.reached(self.folded, self._pass, latency=self.latency.valid)
+        return self.wealth.reached(self.folded, self._pass, latency=self.latency.valid, tails=self.latency.tails_valid)
 
     def pool_decided(self, state: PoolState) -> int | None:
         """How many trials were folded when a pool reached its threshold alone."""
@@ -175,6 +214,9 @@ class Ledger:
         for state in self.pools.values():
             if state.decided_at is None and self.wealth.names(state.stake):
                 state.decided_at = self.folded
+        self.determinism.settle(self.wealth, self.folded, self._pass)
+        self.determinism_aside.settle(self.aside, self.folded, self._pass)
+        self.noise.settle(self.folded, self._pass)
 
     def _look(self) -> None:
         """Look at the gate's sum after a trial, where trials are games of their own."""
@@ -190,7 +232,10 @@ class Ledger:
     def _enter(self, name: str) -> EndpointLedger:
         share = self._shares.next_share(name)
         weight = FAMILY_WEIGHTS[Family.LATENCY] * (1.0 - POOLED_SHARE) * share
-        endpoint = self.endpoints[name] = EndpointLedger(name, share, EndpointLatency(self.latency.rule, weight))
+        blocks = self.blocks.blocks(name, Aspect.LATENCY, "p50", Kind.SLOWER)
+        latency = (self.latency if blocks else self.latency_aside).enter(name, weight)
+        endpoint = self.endpoints[name] = EndpointLedger(name, share, latency)
+        endpoint.latency_blocks = blocks
         return endpoint
 
     def _count_pass(self, bets: TrialBets) -> None:
@@ -206,21 +251,25 @@ class Ledger:
         whole = max(self.passes.values())
         return sum(1 for index in self.fresh_passes if index < bets.pass_index and self.passes[index] == whole)
 
-    def _fold_latency(self, bets: TrialBets, endpoint: EndpointLedger) -> None:
-        book, own = self.latency, endpoint.latency
-        log_own, log_pool, gated = own.stake.log_e, book.pool.log_e, book.gates(own)
-        if not book.fold(bets, own) and gated == book.gates(own):
-            return
-        before = latency_term(own.stake.weight, log_own, gates=gated) + latency_term(book.pool.weight, log_pool, gates=True)
-        after = latency_term(own.stake.weight, own.stake.log_e, gates=book.gates(own)) + latency_term(
-            book.pool.weight, book.pool.log_e, gates=True
-        )
-        self.wealth.latency_changed(before, after)
-        self._look()
-        if endpoint.latency_decided_at is None and book.gates(own) and self.wealth.names(own.stake):
-            endpoint.latency_decided_at = (self.folded, bets.pass_index)
-        if self.latency_pool_decided_at is None and self.wealth.names(book.pool):
-            self.latency_pool_decided_at = self.folded
+    def _fold_latency(self, bets: TrialBets, endpoint: EndpointLedger) -> tuple[str, ...]:
+        """The ids of findings on speed of which the trial is worth keeping as an example."""
+        book, own, wealth = self.latency, endpoint.latency, self.wealth
+        if not endpoint.latency_blocks:
+            book, wealth = self.latency_aside, self.aside
+        if book.fold(bets, own):
+            medians, beyond = book.changes(own)
+            wealth.latency_changed(0.0, medians)
+            wealth.tails_changed(0.0, beyond)
+            self._look()
+            at = (self.folded, bets.pass_index)
+            if endpoint.latency_decided_at is None and book.gates(own) and wealth.names(own.stake):
+                endpoint.latency_decided_at = at
+            if endpoint.latency_blocks and self.latency_pool_decided_at is None and wealth.names(book.pool):
+                self.latency_pool_decided_at = self.folded
+            for channel in book.channels(own):
+                if channel.decided is None and wealth.names(channel.stake):
+                    channel.decided = at
+        return tuple(finding_id(endpoint.name, Aspect.LATENCY, path, Kind.SLOWER) for path in book.shown)
 
     def _answer(self, bets: TrialBets, index: BetIndex) -> None:
         for question, before in self.questions.answers(bets, index):
@@ -247,19 +296,23 @@ class Ledger:
         hypothesis = endpoint.hypotheses.get(key)
         if hypothesis is None and len(self.by_id) < HYPOTHESES_MAX:
             hypothesis = Hypothesis(endpoint.name, bet.aspect, bet.path, bet.kind, self._budget)
+            hypothesis.blocks = self.blocks.blocks(endpoint.name, bet.aspect, bet.path, bet.kind)
             endpoint.hypotheses[key] = self.by_id[hypothesis.id] = hypothesis
         return hypothesis
 
     def _fold_bets(self, bets: TrialBets, endpoint: EndpointLedger) -> tuple[str, ...]:
         examples: list[str] = []
-        self.uncomparable += any(bet.kind is Kind.UNCOMPARABLE for bet in bets.bets)
+        self.uncomparable += any(
+            bet.kind is Kind.UNCOMPARABLE and self.blocks.blocks(endpoint.name, bet.aspect, bet.path, bet.kind) for bet in bets.bets
+        )
         endpoint.diverged += any(bet.odd is Role.CANDIDATE for bet in bets.bets)
         whole = _whole_answer(endpoint, bets)
         pooled: dict[Pool, list[Bet]] = {}
         for bet in bets.bets:
             hypothesis = self._hypothesis(endpoint, bet)
+            blocks = self.blocks.blocks(endpoint.name, bet.aspect, bet.path, bet.kind) if hypothesis is None else hypothesis.blocks
             if hypothesis is None:
-                self._overflowed(endpoint, bet)
+                self._overflowed(endpoint, bet, blocks=blocks)
             elif bets.tainted:
                 if self._follow(bets, bet, hypothesis):
                     examples.append(hypothesis.id)
@@ -267,15 +320,31 @@ class Ledger:
                 hypothesis.count(bet, bets.design, first=bets.pass_index == 0)
                 if bet.odd is Role.CANDIDATE:
                     hypothesis.shown_beside(whole if whole != hypothesis.id else None)
+                    self.slices.shown(hypothesis.id, bets, first=hypothesis.is_new(bets.request))
                 if bet.odd is not None and self._stake(bets, bet, bet.odd, endpoint, hypothesis):
                     examples.append(hypothesis.id)
-            if bet.odd is not None and not bets.tainted:
+            if bet.odd is not None and blocks and not bets.tainted:
                 for pool in pools_of(bet.aspect, bet.kind):
                     pooled.setdefault(pool, []).append(bet)
         for pool, odd in pooled.items():
             self._fold_pool(bets, self.pools[pool], odd)
         self._look()
         return tuple(examples)
+
+    def _fold_noise(self, bets: TrialBets, endpoint: EndpointLedger) -> tuple[str, ...]:
+        """Places whose values differ anyhow: the ids of findings of which the trial is worth keeping as an example."""
+        moment = self._pass if self._grouped else self.folded
+        trial = InTrial(bets.endpoint, endpoint.share, bets.design, moment, self._spell)
+        examples = self.noise.fold(trial, bets.noise, bets.trial)
+        self._look()
+        if not self._grouped:
+            self.noise.settle(self.folded, self._pass)
+        return examples
+
+    def _fold_expected(self, bets: TrialBets, endpoint: EndpointLedger) -> tuple[str, ...]:
+        """Accepted changes are counted and shown: no bet, no question, no pool, nothing that follows from them."""
+        found = [hypothesis for bet in bets.expected if (hypothesis := self._hypothesis(endpoint, bet)) is not None]
+        return tuple(one.id for one in found if one.count_expected(bets.trial, first=bets.pass_index == 0))
 
     def _stake(self, bets: TrialBets, bet: Bet, odd: Role, endpoint: EndpointLedger, hypothesis: Hypothesis) -> bool:
         """Bet, once per key; raise a question where the candidate stands alone. Whether the trial is worth an example."""
@@ -289,14 +358,15 @@ class Ledger:
             else:
                 before = stake.log_e
                 stake.bet(bets.design, odd, self._spell)
-                self.wealth.changed(stake.weight, before, stake.log_e)
+                if hypothesis.blocks:
+                    self.wealth.changed(stake.weight, before, stake.log_e)
                 if not self._grouped and hypothesis.decided_at is None and self.wealth.names(stake):
                     self._decide(hypothesis)
         if bets.session:
             self._remember_root(bets, hypothesis)
         if odd is not Role.CANDIDATE:
             return False
-        if bets.request not in hypothesis.requests and hypothesis.decided_at is None:
+        if hypothesis.blocks and bets.request not in hypothesis.requests and hypothesis.decided_at is None:
             hypothesis.unasked |= hypothesis.requests_overflow
             noisy = hypothesis.noisy(endpoint.exercise.compared, self.policy.noisy_share)
             self.questions.ask(bets, hypothesis, self._clean_sends(bets), noisy=noisy)
@@ -316,7 +386,8 @@ class Ledger:
         hypothesis.stake.hit(compared - hypothesis.since, self.policy.eps0)
         if hypothesis.decided_at is None and self.wealth.names(hypothesis.stake):
             self._decide(hypothesis)
-            self.wealth.fail(self.folded, self._pass)
+            if hypothesis.blocks:
+                self.wealth.fail(self.folded, self._pass)
 
     def _start(self, endpoint: EndpointLedger, hypothesis: Hypothesis) -> None:
         """Give a hypothesis its weight when it takes its first bet, of either sign: 1/(j(j+1)) of the endpoint's share.
@@ -324,10 +395,12 @@ class Ledger:
         This keeps every E fair. That *some* arm stands alone here for the first time is seen before one looks which arm it
         is, and given that, the candidate is it with the fair chance; so the j-th such event starts a game whose first bet
         is fair already, and the number j says nothing about who won it. (tests/sim: `watched_stream`, `many_paths`.)
+        Those that do not block are numbered apart: they are named at the same error rate, all together, and are no part of the gate's.
         """
         family = family_of(hypothesis.aspect, hypothesis.kind)
-        endpoint.started[family] += 1
-        hypothesis.stake.weight = FAMILY_WEIGHTS[family] * (1.0 - POOLED_SHARE) * endpoint.share * series(endpoint.started[family])
+        started = endpoint.started if hypothesis.blocks else endpoint.aside
+        started[family] += 1
+        hypothesis.stake.weight = FAMILY_WEIGHTS[family] * (1.0 - POOLED_SHARE) * endpoint.share * series(started[family])
 
     def _fold_pool(self, bets: TrialBets, state: PoolState, odd: list[Bet]) -> None:
         if bets.pass_index == 0:
@@ -358,9 +431,9 @@ class Ledger:
         hypothesis.root = hypothesis.root or self._roots.get((bets.session, bets.pass_index))
         return not hypothesis.alone and _example(hypothesis, hypothesis.followers, bets.trial)
 
-    def _overflowed(self, endpoint: EndpointLedger, bet: Bet) -> None:
+    def _overflowed(self, endpoint: EndpointLedger, bet: Bet, *, blocks: bool) -> None:
         self._overflow_ids.add(int(finding_id(endpoint.name, bet.aspect, bet.path, bet.kind), 16))
-        self.overflow_alone += bet.odd is Role.CANDIDATE
+        self.overflow_alone += blocks and bet.odd is Role.CANDIDATE
 
 
 def _example(hypothesis: Hypothesis, count: int, trial: str) -> bool:

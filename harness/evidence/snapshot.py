@@ -1,11 +1,12 @@
 """What the ledger says at one moment: the value that gate, metrics, reports and web read.
 
-Nothing here decides anything, and nothing here holds traffic values: examples are named by trial id.
+Nothing here decides anything. Nothing here holds traffic values but redacted ones that name a slice: examples are named by trial id.
 """
 
 import msgspec
 
 from harness.core.labels import Aspect, Control, Design, FindingClass, Kind, ReasonCode, Severity, VerdictState
+from harness.evidence.slices import Slice
 
 
 class Interval(msgspec.Struct, frozen=True):
@@ -14,6 +15,46 @@ class Interval(msgspec.Struct, frozen=True):
     low: float
     high: float
     level: float
+
+
+class TargetLatency(msgspec.Struct, frozen=True):
+    """Quantiles in milliseconds."""
+
+    p50_ms: float
+    p90_ms: float
+    p99_ms: float
+
+
+class LatencyChannel(msgspec.Struct, frozen=True, kw_only=True):
+    """One thing that is judged of an endpoint's latency: its median, a tail, or a budget; how large it is, and its evidence."""
+
+    path: str
+    """`p50`, `tail1.5x`, `tail2x`, `tail4x`, or a budget as `budget p99 +10%` or `budget p99 300ms`."""
+    factor: float | None = None
+    """How many times the other's time counts as beyond; None for a budget."""
+    threshold_ms: float | None = None
+    """What counts as beyond now, for a budget; None until enough is known of the control."""
+    share: float = 0.0
+    """Share of the pairs in which the candidate is beyond."""
+    share_control: float = 0.0
+    """Share in which the control is."""
+    blocks: int = 0
+    """Blocks of requests that told the two apart, or, for a budget in milliseconds, all of them."""
+    blocks_slower: int = 0
+    """Those of them in which the candidate was beyond more often."""
+    log10_e: float = 0.0
+    """Largest evidence reached."""
+    log10_threshold: float = 0.0
+
+
+class LatencyEffect(msgspec.Struct, frozen=True, kw_only=True):
+    """How large the difference is that a finding on latency is about."""
+
+    channel: LatencyChannel
+    ratio: float | None = None
+    """Median of the paired ratios, candidate over control."""
+    candidate: TargetLatency | None = None
+    control: TargetLatency | None = None
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -57,16 +98,22 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """The control differs here in more than the policy's share of trials: it does not gate at delta."""
     followers: int = 0
     """Further trials in which the candidate alone differs and which follow from an earlier divergence of the session."""
+    blocks: bool = True
+    """Whether the policy lets it fail a run or keep it from passing."""
+    detail: str = ""
+    """For people, where a number says more: `off by +9 h`."""
     log10_confirmation: float = 0.0
     """Largest evidence reached by repeating one request of it, above its own threshold where that named it."""
-
-
-class TargetLatency(msgspec.Struct, frozen=True):
-    """Quantiles in milliseconds."""
-
-    p50_ms: float
-    p90_ms: float
-    p99_ms: float
+    still: int = 0
+    """Of aspect `determinism`: how often the candidate stayed as it was where stable changed; else it changed and stable did not."""
+    slice: Slice | None = None
+    """The part of the traffic that it is confined to, more or less, where one explains it beyond chance."""
+    expected: int = 0
+    """Trials in which the candidate alone differs as it was accepted; outside of `diverged`, but for class `expected`."""
+    expected_first: int = 0
+    """Those of them that send a request for the first time."""
+    latency: LatencyEffect | None = None
+    """How large it is, for a finding on latency."""
 
 
 class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,6 +135,8 @@ class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
     """By role, by status class: counts."""
     requests: int = 0
     """Compared requests that were sent for the first time (each request of a capture once, however many passes)."""
+    latency_channels: tuple[LatencyChannel, ...] = ()
+    """What is judged of its latency: median, tails, budgets."""
 
 
 class PoolEvidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -238,3 +287,5 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Differences of the candidate alone beyond the bound on hypotheses."""
     thin_endpoints: tuple[str, ...] = ()
     """Endpoints with too few requests for a bound of their own."""
+    latency_tails_valid: bool = True
+    """Stable and secondary are alike in the tails of their latency too."""

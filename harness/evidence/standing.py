@@ -4,15 +4,23 @@ It changes nothing. The rules of closing are here; the rules of betting are the 
 """
 
 import math
+from itertools import chain
 from typing import TYPE_CHECKING, Final
 
-from harness.core.labels import Aspect, Design, FindingClass, Kind, Severity
+import msgspec
+
+from harness.core.labels import Design, FindingClass
+from harness.core.limits import SLICE_FINDINGS_MAX
+from harness.evidence.accepted import with_expected
 from harness.evidence.claims import THIN_BOUND, claims_of
 from harness.evidence.confirm import EVENED_LOG_E_MAX
-from harness.evidence.findings import finding_id, gravest_first, severity_of
+from harness.evidence.determinism import evidence_of
+from harness.evidence.findings import gravest_first, severity_of
 from harness.evidence.hypothesis import Hypothesis, log10_threshold
-from harness.evidence.latency import INTERVAL_LEVEL, RATIO_MAX
+from harness.evidence.latency_standing import LatencyStanding
 from harness.evidence.martingale import LN10, binomial_upper, excess_interval, log_pass
+from harness.evidence.noise import Look
+from harness.evidence.roots import Shown, with_roots
 from harness.evidence.snapshot import EndpointState, Evidence, Interval, PoolEvidence, Snapshot
 from harness.evidence.weights import Pool
 
@@ -21,8 +29,6 @@ if TYPE_CHECKING:
 
 LEVEL: Final = 0.95
 """Coverage of intervals."""
-LATENCY_OPEN_LOG_E: Final = math.log(20.0)
-"""Evidence of a slower endpoint from which on more passes are worth while."""
 
 
 class Standing:
@@ -31,7 +37,10 @@ class Standing:
     def __init__(self, ledger: "Ledger") -> None:
         self._ledger = ledger
         self._policy = ledger.policy
-        self._seen = sum(1 for _, hypothesis in ledger.hypotheses() if hypothesis.alone and ledger.decided(hypothesis) is None)
+        self._latency = LatencyStanding(ledger)
+        self._seen = sum(
+            1 for _, hypothesis in ledger.hypotheses() if hypothesis.alone and hypothesis.blocks and ledger.decided(hypothesis) is None
+        )
         """Among how many hypotheses the largest evidence is looked for."""
 
     def class_of(self, endpoint: "EndpointLedger", hypothesis: Hypothesis) -> FindingClass:
@@ -91,21 +100,26 @@ class Standing:
         shown: set[int] = set()
         too_many = open_questions = 0
         for endpoint, hypothesis in ledger.hypotheses():
-            evidence = self._evidence(endpoint, hypothesis)
+            evidence = with_expected(self._evidence(endpoint, hypothesis), hypothesis, endpoint.untainted)
             if evidence.finding_class is FindingClass.NOISE:
                 noise.append(evidence)
             else:
                 findings.append(evidence)
-                open_questions += ledger.fresh and evidence.finding_class is FindingClass.UNDECIDED and hypothesis.alone > 0
+                is_open = hypothesis.blocks and evidence.finding_class is FindingClass.UNDECIDED and hypothesis.alone > 0
+                open_questions += ledger.fresh and is_open
             if not evidence.noisy:
                 shown |= hypothesis.requests
                 too_many += hypothesis.requests_overflow
         for endpoint in ledger.endpoints.values():
-            if ledger.latency.valid and endpoint.latency_decided_at is not None:
-                findings.append(self._latency(endpoint, endpoint.latency_decided_at))
-            elif ledger.latency.valid and endpoint.latency.stake.log_e >= LATENCY_OPEN_LOG_E:
-                open_questions += ledger.latency.gates(endpoint.latency)
+            findings += self._latency.findings(endpoint)
+            open_questions += self._latency.open_questions(endpoint)
+        restless = self._restless(findings)
+        apart = self._at_noisy_places(findings)
+        findings += restless + apart
+        open_questions += ledger.fresh and sum(one.finding_class is FindingClass.UNDECIDED for one in apart)
+        findings, noise = ([self._blocking(one) for one in found] for found in (findings, noise))
         findings.sort(key=gravest_first)
+        findings = self._explained(findings)
         noise.sort(key=gravest_first)
         vacuous = {name: str(code) for name, e in sorted(ledger.endpoints.items()) if (code := e.exercise.vacuous()) is not None}
         endpoints = tuple(self._endpoint(e) for _, e in sorted(ledger.endpoints.items()))
@@ -116,7 +130,7 @@ class Standing:
             control=ledger.control,
             design=ledger.design,
             passes=len(ledger.passes),
-            gate_log10=math.log10(wealth.largest(latency=ledger.latency.valid)),
+            gate_log10=math.log10(wealth.largest(latency=ledger.latency.valid, tails=ledger.latency.tails_valid)),
             gate_log10_threshold=-math.log10(self._policy.alpha),
             findings=tuple(findings),
             noise=tuple(noise),
@@ -130,6 +144,7 @@ class Standing:
             vacuous=vacuous,
             vacuous_trials=sum(ledger.endpoints[name].exercise.compared for name in vacuous),
             latency_valid=ledger.latency.valid,
+            latency_tails_valid=ledger.latency.tails_valid,
             failed_at=None if reached is None else reached[0],
             failed_pass=None if reached is None else reached[1],
             proven_at=None if proven is None else proven[0],
@@ -147,6 +162,50 @@ class Standing:
                 e.endpoint for e in endpoints if e.endpoint not in vacuous and binomial_upper(0, e.requests, LEVEL) > THIN_BOUND
             ),
         )
+
+    def _restless(self, findings: list[Evidence]) -> list[Evidence]:
+        """Places where the candidate disagrees with itself, below the finding that they differ at all, where there is one."""
+        ledger = self._ledger
+        roots = {(one.endpoint, one.aspect, one.path): one.id for one in findings}
+        passing = (ledger.folded, max(ledger.passes, default=0))
+        return [
+            evidence_of(
+                place,
+                decided,
+                compared=ledger.endpoints[place.endpoint].exercise.compared,
+                alpha=self._policy.alpha,
+                root=roots.get((place.endpoint, place.aspect, place.path)),
+            )
+            for place, decided in chain(
+                ledger.determinism.named(ledger.wealth, *passing), ledger.determinism_aside.named(ledger.aside, *passing)
+            )
+        ]
+
+    def _blocking(self, evidence: Evidence) -> Evidence:
+        """Evidence that says whether its place blocks."""
+        blocks = self._ledger.blocks.blocks(evidence.endpoint, evidence.aspect, evidence.path, evidence.kind)
+        return evidence if blocks else msgspec.structs.replace(evidence, blocks=False)
+
+    def _at_noisy_places(self, findings: list[Evidence]) -> list[Evidence]:
+        """What is found where values differ anyhow, below the finding on the values themselves, where there is one."""
+        ledger = self._ledger
+        look = Look(
+            roots={(one.endpoint, one.aspect, one.path): one.id for one in findings},
+            alpha=self._policy.alpha,
+            passes=len(ledger.fresh_passes) if ledger.fresh else None,
+            now=(ledger.folded, max(ledger.passes, default=0)),
+            design=ledger.design,
+        )
+        return list(ledger.noise.evidence(look))
+
+    def _explained(self, findings: list[Evidence]) -> list[Evidence]:
+        """The findings with the part of the traffic that each is confined to, and grouped under their roots."""
+        ledger = self._ledger
+        for place, finding in enumerate(findings[:SLICE_FINDINGS_MAX]):
+            if (found := ledger.slices.explain(finding.id, finding.endpoint)) is not None:
+                findings[place] = msgspec.structs.replace(finding, slice=found)
+        known = {finding.id: ledger.by_id[finding.id] for finding in findings if finding.id in ledger.by_id}
+        return with_roots(findings, {name: Shown(frozenset(one.requests), one.requests_overflow) for name, one in known.items()})
 
     def _evidence(self, endpoint: "EndpointLedger", hypothesis: Hypothesis) -> Evidence:
         stake = hypothesis.stake
@@ -194,31 +253,6 @@ class Standing:
         sightings = min(hypothesis.alone, len(self._ledger.passes)) if self._ledger.fresh else hypothesis.alone
         return math.ceil(math.ceil(missing / gain) * compared / sightings)
 
-    def _latency(self, endpoint: "EndpointLedger", decided: tuple[int, int]) -> Evidence:
-        latency = endpoint.latency
-        ratio = latency.ratio() or 1.0
-        interval = latency.interval()
-        return Evidence(
-            id=finding_id(endpoint.name, Aspect.LATENCY, "p50", Kind.SLOWER),
-            endpoint=endpoint.name,
-            aspect=Aspect.LATENCY,
-            path="p50",
-            kind=Kind.SLOWER,
-            finding_class=FindingClass.DIVERGENCE,
-            severity=Severity.MAJOR,
-            compared=latency.pairs,
-            diverged=latency.slower,
-            control_diverged=latency.slower_control,
-            log10_e=latency.stake.log_e_max / LN10,
-            log10_threshold=log10_threshold(latency.stake.weight, self._policy.alpha),
-            rate=ratio - 1.0,
-            interval=Interval(-1.0, RATIO_MAX, INTERVAL_LEVEL)
-            if interval is None
-            else Interval(interval.low - 1.0, interval.high - 1.0, interval.level),
-            decided_at=decided[0],
-            decided_pass=decided[1],
-        )
-
     def _endpoint(self, endpoint: "EndpointLedger") -> EndpointState:
         latency = endpoint.latency
         requests = endpoint.first_sends
@@ -230,7 +264,8 @@ class Standing:
             latency=latency.quantiles(),
             ratio=latency.ratio(),
             interval=latency.interval(),
-            latency_gates=self._ledger.latency.valid and self._ledger.latency.gates(latency),
+            latency_gates=endpoint.latency_blocks and self._ledger.latency.valid and self._ledger.latency.gates(latency),
+            latency_channels=self._latency.channels(latency),
             statuses=endpoint.exercise.statuses(),
             requests=requests,
         )
@@ -238,9 +273,9 @@ class Standing:
     def _pools(self) -> tuple[PoolEvidence, ...]:
         ledger = self._ledger
         states = [(pool.value, state.stake, ledger.pool_decided(state)) for pool, state in ledger.pools.items()]
-        if ledger.latency.valid:
-            states.append((Pool.LATENCY.value, ledger.latency.pool, ledger.latency_pool_decided_at))
-        return tuple(
+        if ledger.determinism.pool.bets:
+            states.append((Pool.DETERMINISM.value, ledger.determinism.pool, ledger.determinism.pool_decided_at))
+        found = tuple(
             PoolEvidence(
                 name=name,
                 log10_e=stake.log_e_max / LN10,
@@ -249,3 +284,4 @@ class Standing:
             )
             for name, stake, decided_at in states
         )
+        return found + self._latency.pools()

@@ -1,7 +1,7 @@
 """The gate's sum G = 1/2 sum of w E + 1/2 sum of w E of the confirmations, and the first moment it reached 1/alpha."""
 
 from harness.evidence.hypothesis import Stake, term
-from harness.evidence.weights import FAMILY_WEIGHTS, Family
+from harness.evidence.weights import FAMILY_WEIGHTS, LATENCY_SHARES, Family, LatencyPart
 
 
 class Wealth:
@@ -12,15 +12,31 @@ class Wealth:
     ever named (its own term reaches 1/alpha) is at most alpha in sum as well, however many others are real.
     """
 
-    __slots__ = ("_latency", "_main", "_threshold", "max_all", "max_main", "reached_all", "reached_main")
+    __slots__ = (
+        "_latency",
+        "_main",
+        "_tails",
+        "_threshold",
+        "max_all",
+        "max_main",
+        "max_median",
+        "reached_all",
+        "reached_main",
+        "reached_median",
+    )
 
     def __init__(self, alpha: float) -> None:
         self._threshold = 1.0 / alpha
-        self._latency = 0.5 * FAMILY_WEIGHTS[Family.LATENCY]
-        self._main = 1.0 - self._latency
-        self.max_main = self.max_all = 1.0
+        latency = 0.5 * FAMILY_WEIGHTS[Family.LATENCY]
+        self._main = 1.0 - latency
+        self._latency = latency * LATENCY_SHARES[LatencyPart.MEDIAN]
+        self._tails = latency - self._latency
+        """Of latency, tails and budgets: stable and secondary can be alike in their medians and not in these."""
+        self.max_main = self.max_median = self.max_all = 1.0
         self.reached_main: tuple[int, int] | None = None
         """(trials folded, pass) when the sum reached 1/alpha with latency left out."""
+        self.reached_median: tuple[int, int] | None = None
+        """The same with tails and budgets left out."""
         self.reached_all: tuple[int, int] | None = None
 
     def changed(self, weight: float, before: float, after: float) -> None:
@@ -28,38 +44,57 @@ class Wealth:
         self._main += term(weight, after) - term(weight, before)
 
     def latency_changed(self, before: float, after: float) -> None:
-        """A latency term changed (see `latency_term`)."""
+        """A latency term of a median changed (see `latency_term`)."""
         self._latency += after - before
+
+    def tails_changed(self, before: float, after: float) -> None:
+        """A latency term of a tail or a budget changed."""
+        self._tails += after - before
 
     def look(self, folded: int, pass_index: int) -> None:
         """Note the largest sum so far, and when the threshold was reached."""
-        both = self._main + self._latency
-        self.max_all = max(self.max_all, both)
+        median = self._main + self._latency
+        every = median + self._tails
+        self.max_all = max(self.max_all, every)
+        self.max_median = max(self.max_median, median)
         self.max_main = max(self.max_main, self._main)
-        if self.reached_all is None and both >= self._threshold:
+        if self.reached_all is None and every >= self._threshold:
             self.reached_all = (folded, pass_index)
+        if self.reached_median is None and median >= self._threshold:
+            self.reached_median = (folded, pass_index)
         if self.reached_main is None and self._main >= self._threshold:
             self.reached_main = (folded, pass_index)
 
-    def reached(self, folded: int, pass_index: int, *, latency: bool) -> tuple[int, int] | None:
-        """(trials folded, pass) when the sum reached the threshold, which may be now; with or without latency."""
-        noted = self.reached_all if latency else self.reached_main
-        if noted is None and self._main + (self._latency if latency else 0.0) >= self._threshold:
+    def reached(self, folded: int, pass_index: int, *, latency: bool, tails: bool = True) -> tuple[int, int] | None:
+        """(trials folded, pass) when the sum reached the threshold, which may be now; with or without latency, or its tails."""
+        noted = (self.reached_all if tails else self.reached_median) if latency else self.reached_main
+        if noted is None and self._sum(latency=latency, tails=tails) >= self._threshold:
             return folded, pass_index
         return noted
 
-    def largest(self, *, latency: bool) -> float:
-        """The largest sum so far, now included; with or without latency."""
-        return max(self.max_all, self._main + self._latency) if latency else max(self.max_main, self._main)
+    def largest(self, *, latency: bool, tails: bool = True) -> float:
+        """The largest sum so far, now included; with or without latency, or its tails."""
+        noted = (self.max_all if tails else self.max_median) if latency else self.max_main
+        return max(noted, self._sum(latency=latency, tails=tails))
+
+    def _sum(self, *, latency: bool, tails: bool) -> float:
+        if not latency:
+            return self._main
+        return self._main + self._latency + (self._tails if tails else 0.0)
 
     def fail(self, folded: int, pass_index: int) -> None:
         """The threshold was reached by one hypothesis outside the sum (tests without a control)."""
         self.reached_main = self.reached_main or (folded, pass_index)
+        self.reached_median = self.reached_median or (folded, pass_index)
         self.reached_all = self.reached_all or (folded, pass_index)
 
     def names(self, stake: Stake) -> bool:
         """Whether a stake alone brings the sum to the threshold, now."""
-        return stake.weight > 0.0 and term(stake.weight, stake.log_e) >= self._threshold
+        return self.reached_by(stake.weight, stake.log_e)
+
+    def reached_by(self, weight: float, log_e: float) -> bool:
+        """Whether something of this weight and log E alone brings the sum to the threshold."""
+        return weight > 0.0 and term(weight, log_e) >= self._threshold
 
 
 def latency_term(weight: float, log_e: float, *, gates: bool) -> float:

@@ -18,11 +18,26 @@ class Family(StrEnum):
     """Status, transport, effects, and the kind channel of every aspect."""
     VALUES = "values"
     """Format, shape, value and order."""
+    NOISE = "noise"
+    """How values relate that are new in every answer: distance, bias, style, mix, sequence. Of the part of values; without a pool."""
     LATENCY = "latency"
+    DETERMINISM = "determinism"
 
 
-FAMILY_WEIGHTS: Final = {Family.COARSE: 0.40, Family.VALUES: 0.35, Family.LATENCY: 0.15}
-"""The last 0.10 is kept for determinism."""
+FAMILY_WEIGHTS: Final = {Family.COARSE: 0.40, Family.VALUES: 0.30, Family.NOISE: 0.05, Family.LATENCY: 0.15, Family.DETERMINISM: 0.10}
+
+
+class LatencyPart(StrEnum):
+    """What shares the weight of latency, at each endpoint and in its pool."""
+
+    MEDIAN = "median"
+    TAILS = "tails"
+    """All tails together, alike."""
+    BUDGETS = "budgets"
+    """All budgets of the policy together; kept for them where it has none."""
+
+
+LATENCY_SHARES: Final = {LatencyPart.MEDIAN: 0.7, LatencyPart.TAILS: 0.2, LatencyPart.BUDGETS: 0.1}
 POOLED_SHARE: Final = 0.5
 """Share of a family's weight on its pools; the rest is spread over endpoints and then paths."""
 
@@ -38,15 +53,17 @@ class Pool(StrEnum):
     """Values in bodies, and those that effects are done with: generated ones must not drown what the coarse pool hears."""
     HEADER_VALUES = "header_values"
     LATENCY = "latency"
+    DETERMINISM = "determinism"
 
 
 POOL_WEIGHTS: Final = {
     Pool.COARSE: 0.12,
     Pool.STATUS: 0.05,
     Pool.TRANSPORT: 0.03,
-    Pool.BODY_VALUES: 0.12,
-    Pool.HEADER_VALUES: 0.055,
+    Pool.BODY_VALUES: 0.10,
+    Pool.HEADER_VALUES: 0.05,
     Pool.LATENCY: 0.075,
+    Pool.DETERMINISM: 0.05,
 }
 
 _COARSE_ASPECTS: Final = frozenset({Aspect.STATUS, Aspect.TRANSPORT, Aspect.EFFECTS})

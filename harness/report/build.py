@@ -1,6 +1,5 @@
 """The pure function from what a run left behind to its report. Decides nothing: it orders, bounds and names."""
 
-import hashlib
 import math
 from collections.abc import Iterable, Mapping
 from typing import Final
@@ -12,12 +11,26 @@ from harness.core.labels import NEXT_STEP, FindingClass, RefusedReason, Role, Se
 from harness.core.limits import REPORT_EXEMPLARS_MAX, REPORT_FINDINGS_MAX, REPORT_NOISE_MAX
 from harness.core.values import Totals
 from harness.core.watched import EffectsFacts
-from harness.evidence.policy import Policy
-from harness.evidence.snapshot import EndpointState, Evidence, Interval, Reason, Snapshot, TargetLatency, Verdict
+from harness.evidence.expected import NOTHING_EXPECTED, ExpectedFacts
+from harness.evidence.policy import Policy, PolicyOrigin, digest_of
+from harness.evidence.seen import Seen
+from harness.evidence.slices import Slice
+from harness.evidence.snapshot import (
+    EndpointState,
+    Evidence,
+    Interval,
+    LatencyChannel,
+    LatencyEffect,
+    Reason,
+    Snapshot,
+    TargetLatency,
+    Verdict,
+)
 from harness.report.effect_facts import bounded_facts
 from harness.report.effect_words import blind_words
 from harness.report.model import (
     SCHEMA,
+    Accepted,
     Blind,
     Coverage,
     EndpointView,
@@ -33,6 +46,7 @@ from harness.report.model import (
 )
 from harness.report.text import clean, method_of, shown_setting
 
+NOTHING_SEEN: Final[Mapping[str, Seen]] = {}
 NO_EFFECTS: Final = EffectsFacts()
 """A run that watched none."""
 SEVERITY_ORDER: Final = {severity: index for index, severity in enumerate(Severity)}
@@ -46,7 +60,7 @@ CLASS_ORDER: Final = {
 
 def policy_digest(policy: Policy) -> str:
     """SHA-256 (hex) of the policy's values, the same for the same numbers wherever they came from."""
-    return hashlib.sha256(msgspec.json.encode(policy, order="sorted")).hexdigest()
+    return digest_of(policy)
 
 
 def coverage_of(snapshot: Snapshot, not_compared: Iterable[str] = ()) -> Coverage:
@@ -82,12 +96,17 @@ def build_report(
     coverage: Coverage | None = None,
     settings: Iterable[SettingUsed] = (),
     effects: EffectsFacts = NO_EFFECTS,
+    origin: PolicyOrigin | None = None,
+    seen: Mapping[str, Seen] = NOTHING_SEEN,
+    expected: ExpectedFacts = NOTHING_EXPECTED,
 ) -> Report:
     """Everything that is said about a run, as one value.
 
     `verdict` is None for a replay, which judges nothing. `rules_used` are indices into `rules`. Exemplars must have
     been built from redacted trials; they are attached by finding id, and one of an unknown finding is left out.
-    What could not be seen of `effects` is put beside `blind`.
+    `origin` says which policy it is where `policy` is not the whole of it.
+    What could not be seen of `effects` is put beside `blind`. `seen` is what was seen of findings, by id and redacted; `expected`
+    the accepted changes.
     Numbers that are not finite become the largest finite ones, so that the report stays JSON.
     """
     listed = sorted(snapshot.findings, key=_gravest_first)[:REPORT_FINDINGS_MAX]
@@ -100,14 +119,14 @@ def build_report(
         verdict=verdict.state if verdict else None,
         reasons=tuple(_reason(reason) for reason in verdict.reasons) if verdict else (),
         run=run,
-        policy=_policy_facts(policy),
+        policy=_policy_facts(policy, origin),
         control=snapshot.control,
         totals=_request_totals(totals),
         errors={Role(role): count for role, count in sorted(totals.errors.items())},
         passes=snapshot.passes,
         bound=verdict.bound if verdict else None,
         endpoints=tuple(_endpoint_view(state) for state in sorted(snapshot.endpoints, key=lambda state: state.endpoint)),
-        findings=tuple(_finding_view(evidence, shown.get(evidence.id, ())) for evidence in listed),
+        findings=tuple(_accepted_view(_finding_view(evidence, shown.get(evidence.id, ())), seen, expected) for evidence in listed),
         noise=tuple(_finding_view(evidence, ()) for evidence in snapshot.noise[:REPORT_NOISE_MAX]),
         rules=rule_views,
         unused_rules=tuple(view for view in rule_views if not view.used),
@@ -149,14 +168,17 @@ def _shared_out(listed: list[Evidence], exemplars: Iterable[Exemplar]) -> dict[s
     return shown
 
 
-def _policy_facts(policy: Policy) -> PolicyFacts:
+def _policy_facts(policy: Policy, origin: PolicyOrigin | None) -> PolicyFacts:
+    origin = origin or PolicyOrigin(digest=policy_digest(policy))
     return PolicyFacts(
         name=policy.name,
-        digest=policy_digest(policy),
+        digest=origin.digest,
         preset=policy.preset,
         alpha=policy.alpha,
         beta=policy.beta,
         delta=policy.delta,
+        ref=clean(origin.ref),
+        conditions=tuple(clean(words) for words in origin.conditions),
     )
 
 
@@ -205,8 +227,26 @@ def _finding_view(evidence: Evidence, exemplars: Iterable[Exemplar]) -> FindingV
         log10_confirmation=_finite(evidence.log10_confirmation),
         followers=evidence.followers,
         noisy=evidence.noisy,
+        detail=clean(evidence.detail),
+        blocks=evidence.blocks,
+        slice=None if evidence.slice is None else _slice_view(evidence.slice),
         exemplars=tuple(exemplars),
+        latency=None if evidence.latency is None else _finite_effect(evidence.latency),
+        expected=evidence.expected,
     )
+
+
+def _accepted_view(view: FindingView, seen: Mapping[str, Seen], expected: ExpectedFacts) -> FindingView:
+    """A finding with what was seen of it, and who accepted it or once did."""
+    change = next((change for change in (*expected.applied, *expected.expired, *expected.self_accepted) if change.id == view.id), None)
+    said = None
+    if change is not None:
+        said = Accepted(reason=clean(change.reason), by=clean(change.by), expires=clean(change.expires), must_change=change.must_change)
+    return msgspec.structs.replace(view, seen=seen.get(view.id), accepted=said)
+
+
+def _slice_view(found: Slice) -> Slice:
+    return msgspec.structs.replace(found, attribute=clean(found.attribute), value=clean(found.value), sentence=clean(found.sentence))
 
 
 def _endpoint_view(state: EndpointState) -> EndpointView:
@@ -220,6 +260,7 @@ def _endpoint_view(state: EndpointState) -> EndpointView:
             ratio=None if state.ratio is None else _finite(state.ratio),
             interval=None if state.interval is None else _finite_interval(state.interval),
             gates=state.latency_gates,
+            channels=tuple(_finite_channel(channel) for channel in state.latency_channels),
         ),
         statuses={Role(role): dict(sorted(counts.items())) for role, counts in state.statuses.items()},
     )
@@ -276,6 +317,19 @@ def _finite(value: float) -> float:
 
 def _finite_interval(interval: Interval) -> Interval:
     return Interval(low=_finite(interval.low), high=_finite(interval.high), level=interval.level)
+
+
+def _finite_channel(channel: LatencyChannel) -> LatencyChannel:
+    return msgspec.structs.replace(channel, log10_e=_finite(channel.log10_e), log10_threshold=_finite(channel.log10_threshold))
+
+
+def _finite_effect(effect: LatencyEffect) -> LatencyEffect:
+    return LatencyEffect(
+        channel=_finite_channel(effect.channel),
+        ratio=None if effect.ratio is None else _finite(effect.ratio),
+        candidate=None if effect.candidate is None else _finite_latency(effect.candidate),
+        control=None if effect.control is None else _finite_latency(effect.control),
+    )
 
 
 def _finite_latency(latency: TargetLatency) -> TargetLatency:

@@ -14,6 +14,7 @@ from harness.core.labels import Aspect, FindingClass, Role, Severity, VerdictSta
 from harness.report import effect_words, plots, words
 from harness.report.effect_layout import COLUMNS, EffectRow, TableCard, differing, effect_rows, table_cards
 from harness.report.frames import latency_frame
+from harness.report.history import epoch_words
 from harness.report.model import AnswerView, Exemplar, FindingView, Report
 from harness.report.sidebyside import Row, side_by_side
 from harness.report.text import count_of, milliseconds, percent, visible
@@ -93,6 +94,7 @@ def render_html(report: Report) -> str:
     return template.render(
         report=report,
         words=words,
+        epoch_words=epoch_words,
         style=Markup(style),  # noqa: S704 - files of this package
         script=Markup(script),  # noqa: S704 - as above
         script_digest=digest,

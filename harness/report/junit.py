@@ -89,8 +89,8 @@ def _verdict_case(report: Report) -> ET.Element:
 
 def _endpoint_case(report: Report, endpoint: str, findings: list[FindingView]) -> ET.Element:
     case = _case("endpoint", endpoint, 0.0)
-    diverging = [finding for finding in findings if finding.finding_class is FindingClass.DIVERGENCE]
-    undecided = [finding for finding in findings if finding.finding_class is FindingClass.UNDECIDED]
+    diverging = [finding for finding in findings if finding.blocks and finding.finding_class is FindingClass.DIVERGENCE]
+    undecided = [finding for finding in findings if finding.blocks and finding.finding_class is FindingClass.UNDECIDED]
     lines = [_finding_line(report, finding) for finding in (*diverging, *undecided)]
     vacuous = report.coverage.vacuous.get(endpoint)
     if diverging:

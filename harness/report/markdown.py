@@ -6,11 +6,12 @@ from typing import Final
 from harness.core.labels import Aspect, FindingClass, VerdictState
 from harness.core.limits import REPORT_TABLE_ROWS_MAX
 from harness.report.effect_words import inside_words, named_place, watched_words
+from harness.report.history import epoch_words
 from harness.report.model import FindingView, Report
 from harness.report.text import clean, count_of
 from harness.report.words import (
-    CLASS_WORDS,
     HEADLINE,
+    class_words,
     counts_words,
     evidence_words,
     families,
@@ -41,9 +42,11 @@ def render_markdown(report: Report, *, where: str = "") -> str:
     ]
     if report.bound:
         lines += [f"> {escaped(report.bound.sentence)}", ""]
+    if about := epoch_words(report.epoch):
+        lines += [escaped(about), ""]
     findings = _listed(report)
     lines += [*_findings(report, findings), *_reasons(report, findings), *_effects(report), *_left_out(report)]
-    facts = [f"run {code(report.run.id)}", f"policy {code(report.policy.name)}", f"control {code(report.control.value)}"]
+    facts = [f"run {code(report.run.id)}", f"policy {_policy(report)}", f"control {code(report.control.value)}"]
     if report.run.build:
         facts.insert(0, f"build {code(report.run.build)}")
     if where:
@@ -67,6 +70,13 @@ def code(text: str) -> str:
 
 def _references(text: str) -> str:
     return _ACTIVE.sub(lambda match: f"&#{ord(match[0])};", text)
+
+
+def _policy(report: Report) -> str:
+    """The policy's name, the ref at which it was read, and which of its conditions applied."""
+    ref = f" at {code(report.policy.ref)}" if report.policy.ref else ""
+    applied = f" (for {escaped('; '.join(report.policy.conditions))})" if report.policy.conditions else ""
+    return f"{code(report.policy.name)}{ref}{applied}"
 
 
 def _listed(report: Report) -> list[FindingView]:
@@ -93,7 +103,7 @@ def _row(report: Report, finding: FindingView) -> str:
         code(finding.endpoint),
         f"{_place(finding)} {escaped(what_words(finding))}" + (f"; {escaped(follows)}" if follows else ""),
         escaped(evidence),
-        CLASS_WORDS[finding.finding_class],
+        class_words(finding),
     )
     return f"| {' | '.join(cells)} |"
 

@@ -25,7 +25,9 @@ from harness.core.labels import (
     VerdictState,
 )
 from harness.core.watched import EffectsFacts
-from harness.evidence.snapshot import Blocking, Bound, Interval, Reason, TargetLatency
+from harness.evidence.seen import Seen
+from harness.evidence.slices import Slice
+from harness.evidence.snapshot import Blocking, Bound, Interval, LatencyChannel, LatencyEffect, Reason, TargetLatency
 from harness.report.text import clean
 
 SCHEMA: Final = "shadowdiff-report-1"
@@ -62,6 +64,8 @@ class Provenance(msgspec.Struct, frozen=True, kw_only=True):
     """Name to version."""
     python: str = ""
     platform: str = ""
+    labels: dict[str, str] = {}
+    """What was said of the candidate (commit, author-kind, model): by options, environment, configuration and its commit."""
 
 
 class RunFacts(msgspec.Struct, frozen=True, kw_only=True):
@@ -91,6 +95,10 @@ class PolicyFacts(msgspec.Struct, frozen=True, kw_only=True):
     alpha: float
     beta: float
     delta: float
+    ref: str = ""
+    """The ref of a repository at which it was read; empty where that was its folder."""
+    conditions: tuple[str, ...] = ()
+    """Its conditions that applied to the candidate's labels, in words; the numbers are those with them."""
 
 
 class RequestTotals(msgspec.Struct, frozen=True, kw_only=True):
@@ -204,6 +212,15 @@ class Exemplar(msgspec.Struct, frozen=True, kw_only=True):
     """Whether all effects had come when the request was judged."""
 
 
+class Accepted(msgspec.Struct, frozen=True, kw_only=True):
+    """Whose word a finding is expected by, or was."""
+
+    reason: str
+    by: str
+    expires: str
+    must_change: bool = False
+
+
 class FindingView(msgspec.Struct, frozen=True, kw_only=True):
     """One hypothesis with its evidence and examples."""
 
@@ -221,8 +238,10 @@ class FindingView(msgspec.Struct, frozen=True, kw_only=True):
     log10_threshold: float
     rate: float
     interval: Interval
-    slice: str | None = None
-    """The part of the traffic it is confined to, where one is known."""
+    detail: str = ""
+    """How large it is, where a number says more: `off by +9 h`."""
+    slice: Slice | None = None
+    """The part of the traffic it is confined to, more or less, where one explains it beyond chance."""
     root: str | None = None
     """Id of the finding that this one follows from, where it does."""
     decided_at: int | None = None
@@ -236,7 +255,17 @@ class FindingView(msgspec.Struct, frozen=True, kw_only=True):
     """Those of `diverged` that follow from an earlier divergence of their session."""
     noisy: bool = False
     """The control differs here too often for a claim about this place."""
+    blocks: bool = True
+    """Whether the policy lets it fail a run or keep it from passing."""
     exemplars: tuple[Exemplar, ...] = ()
+    seen: Seen | None = None
+    """What the differences are, redacted: what `shadowdiff accept` writes down."""
+    expected: int = 0
+    """Requests that show it as it was accepted; part of `diverged` where the class is `expected`."""
+    accepted: Accepted | None = None
+    """Who accepted it, why and until when."""
+    latency: LatencyEffect | None = None
+    """How large it is, for a finding on latency: ratio, quantiles, and the share that is beyond."""
 
 
 class LatencyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -249,6 +278,8 @@ class LatencyView(msgspec.Struct, frozen=True, kw_only=True):
     """Of the ratio."""
     gates: bool = False
     """Whether there was enough of it to decide anything."""
+    channels: tuple[LatencyChannel, ...] = ()
+    """What is judged of it: median, tails, budgets; how large each is, and its evidence."""
 
 
 class EndpointView(msgspec.Struct, frozen=True, kw_only=True):
@@ -305,6 +336,23 @@ class SettingUsed(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
+class EpochFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """Which epoch of a live run the report is about, and what a false alarm has for a chance."""
+
+    number: int
+    """From 1."""
+    closed_by: str
+    """Why it ended: `build`, `period`, `request` or `end` (of the run)."""
+    period_s: float | None = None
+    """How long an epoch lasts at most, in seconds; null without such a bound."""
+    alpha: float
+    """Chance of a false alarm in this epoch, at most."""
+    runs_a_month: int | None = None
+    """Epochs in a month of 31 days, with a period; a change of build makes one more."""
+    alpha_a_month: float | None = None
+    """Chance of a false alarm in any of them, at most: `alpha` for each (union bound)."""
+
+
 class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The whole of report.json."""
 
@@ -348,6 +396,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """The settings used and where each came from; secrets redacted."""
     effects: EffectsFacts = EffectsFacts()
     """What was watched of side effects: by which collectors, what belongs to no request, how stored tables ended."""
+    epoch: EpochFacts | None = None
+    """Which epoch of a live run this is; null for a capture."""
 
 
 def encode_report(report: Report) -> bytes:
@@ -362,7 +412,7 @@ def decode_report(data: bytes, *, where: str = "report.json") -> Report:
     """
     try:
         schema = msgspec.json.decode(data, type=_SchemaOnly).schema
-    except (msgspec.DecodeError, msgspec.ValidationError) as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SetupError(f"not a report: {error}", where=where, fix="give a run directory or report.json of shadowdiff") from error
     if schema != SCHEMA:
         raise SetupError(
@@ -372,7 +422,7 @@ def decode_report(data: bytes, *, where: str = "report.json") -> Report:
         )
     try:
         return msgspec.json.decode(data, type=Report)
-    except msgspec.ValidationError as error:
+    except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise SetupError(f"damaged report: {error}", where=where, fix="restore the file, or run it again") from error
 
 

@@ -11,12 +11,13 @@ from rich.text import Text
 from harness.core.labels import FindingClass, Severity, VerdictState
 from harness.core.limits import REPORT_TABLE_ROWS_MAX
 from harness.report.effect_words import watched_words
+from harness.report.history import epoch_words
 from harness.report.model import FindingView, Report
 from harness.report.text import clean, count_of
 from harness.report.words import (
-    CLASS_WORDS,
     HEADLINE,
     MODE_WORDS,
+    class_words,
     counts_words,
     evidence_words,
     families,
@@ -55,6 +56,8 @@ def verdict_view(report: Report, *, where: str = "") -> RenderableType:
     parts: list[RenderableType] = [Rule(title, align="left", style="dim"), word, Text(f"{clean(summary_words(report))}.")]
     if report.bound:
         parts.append(Text(clean(report.bound.sentence)))
+    if about := epoch_words(report.epoch):
+        parts.append(Text(about))
     if watched := watched_words(report.effects):
         parts.append(Text(f"effects watched: {clean(watched)}"))
     findings = [
@@ -92,7 +95,7 @@ class _Findings:
             yield self._table()
             return
         for finding in self._findings:
-            yield Text.assemble(_severity(finding), f"  {CLASS_WORDS[finding.finding_class]}")
+            yield Text.assemble(_severity(finding), f"  {class_words(finding)}")
             yield Padding(_what(self._report, finding), (0, 0, 0, 2))
             yield Padding(Text(_evidence(self._report, finding), overflow="fold"), (0, 0, 0, 4))
 
@@ -107,7 +110,7 @@ class _Findings:
                 _severity(finding),
                 _what(self._report, finding),
                 Text(_evidence(self._report, finding)),
-                Text(CLASS_WORDS[finding.finding_class]),
+                Text(class_words(finding)),
             )
         return table
 

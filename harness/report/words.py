@@ -6,6 +6,7 @@ from typing import Final
 import msgspec
 
 from harness.core.labels import (
+    NOISE_KINDS,
     Aspect,
     Control,
     FindingClass,
@@ -19,6 +20,7 @@ from harness.core.labels import (
     SkipReason,
     VerdictState,
 )
+from harness.evidence.slices import COVERAGE, Slice
 from harness.evidence.snapshot import Evidence, Reason
 from harness.report.effect_words import effect_kind_words, effect_place_words, often_words, table_lines, times_words
 from harness.report.model import FindingView, Report
@@ -42,6 +44,11 @@ KIND_WORDS: Final[dict[Kind, str]] = {
     Kind.DUPLICATED: "done more often",
     Kind.FEWER: "done less often",
     Kind.SLOWER: "slower",
+    Kind.STYLE: "written in another way",
+    Kind.DISTANCE: "further off than stable from itself",
+    Kind.BIAS: "shifted to one side",
+    Kind.MIX: "another mix of values",
+    Kind.SEQUENCE: "follows from the answer before in another way",
 }
 
 CLASS_WORDS: Final[dict[FindingClass, str]] = {
@@ -70,6 +77,8 @@ SKIP_WORDS: Final[dict[SkipReason, str]] = {
     SkipReason.EXCLUDED: "requests to paths that are never mirrored: log-out, one-time links and what was configured",
     SkipReason.SAMPLED_OUT: "requests outside the sample that is mirrored",
     SkipReason.SWITCHED_OFF: "requests that came while mirroring was switched off",
+    SkipReason.OTHER_BUILD: "requests that another build of the candidate answered",
+    SkipReason.EARLIER_EPOCH: "requests that were under way when the epoch began, or whose answers announced its build",
 }
 
 SHED_WORDS: Final[dict[ShedReason, str]] = {
@@ -106,7 +115,7 @@ HEADLINE: Final[dict[VerdictState | None, str]] = {
 
 LISTED_WORDS: Final[dict[ReasonCode, tuple[str, str]]] = {
     ReasonCode.DIVERGENCE: ("divergence", "divergences"),
-    ReasonCode.LATENCY: ("endpoint that became slower", "endpoints that became slower"),
+    ReasonCode.LATENCY: ("finding of a slower endpoint", "findings of slower endpoints"),
     ReasonCode.HARD_RULE: ("difference that the policy forbids", "differences that the policy forbids"),
     ReasonCode.UNDECIDED: ("difference too rare to decide", "differences too rare to decide"),
 }
@@ -143,7 +152,7 @@ def place_words(finding: FindingView | Evidence) -> str:
     """Where a finding is: `body $.total`, `header etag`, `status`, "effect `POST payments.test/charge` (http): body.amount"."""
     if finding.aspect is Aspect.EFFECTS:
         return effect_place_words(finding.path)
-    if finding.aspect in (Aspect.STATUS, Aspect.TRANSPORT, Aspect.LATENCY):
+    if finding.aspect in (Aspect.STATUS, Aspect.TRANSPORT) or (finding.aspect is Aspect.LATENCY and finding.path == "p50"):
         return finding.aspect.value
     if finding.aspect is Aspect.HEADERS:
         return f"header {finding.path}"
@@ -167,15 +176,35 @@ def evidence_words(finding: FindingView, report: Report) -> str:
     """`14 of 14 requests, control 0 of 14`, and what repeats showed; for latency the ratio of the medians."""
     if finding.aspect is Aspect.LATENCY:
         return _latency_words(finding, report)
+    if finding.kind in NOISE_KINDS and finding.aspect is not Aspect.DETERMINISM:
+        off = f"{finding.detail}; " if finding.detail else ""
+        return f"{off}the candidate stood alone in {finding.diverged:,} of {count_of(finding.compared, 'answer')} in which one did"
     words = f"{finding.diverged:,} of {count_of(finding.compared, 'request')}, control {finding.control_diverged:,} of {finding.compared:,}"
     if finding.followers:
         words += f"; in {finding.followers:,} of them its session had differed before"
     if finding.repeats:
         words += f"; came back in {finding.confirmed:,} of {count_of(finding.repeats, 'repeat')}"
-    return words
+    if finding.slice is not None:
+        words += f"; {finding.slice.sentence}"
+    return words + accepted_words(finding)
+
+
+def accepted_words(finding: FindingView) -> str:
+    """Who accepted a finding, why and until when, after a semicolon; empty where nobody did."""
+    said = finding.accepted
+    if said is None:
+        return ""
+    how = "accepted" if finding.finding_class is FindingClass.EXPECTED else f"accepted otherwise ({finding.expected:,} so)"
+    return f"; {how} by {said.by} until {said.expires}: {said.reason}"
 
 
 def _latency_words(finding: FindingView, report: Report) -> str:
+    if finding.path != "p50" and finding.latency is not None:
+        channel = finding.latency.channel
+        blocks = f"more often than the control in {channel.blocks_slower:,} of {count_of(channel.blocks, 'block')}"
+        beyond = f"over {channel.factor:g} times the control's time" if channel.factor is not None else "over the limit"
+        timed = count_of(finding.compared, "request")
+        return f"{beyond} in {100.0 * channel.share:.2g} % of {timed}, control {100.0 * channel.share_control:.2g} %; {blocks}"
     timed = f"{count_of(finding.compared, 'request')} timed"
     for endpoint in report.endpoints:
         latency = endpoint.latency
@@ -183,6 +212,12 @@ def _latency_words(finding: FindingView, report: Report) -> str:
             words = f"median {latency.ratio:.2f} times the control's, {timed}"
             return words if latency.interval is None else f"{words} ({latency.interval.low:.2f} to {latency.interval.high:.2f})"
     return timed
+
+
+def class_words(finding: FindingView) -> str:
+    """What the evidence says of a finding, and whether the policy lets it block."""
+    said = CLASS_WORDS[finding.finding_class]
+    return said if finding.blocks else f"{said}, does not block"
 
 
 def strength_words(finding: FindingView) -> str:
@@ -296,18 +331,25 @@ def _top(finding: FindingView, by_id: Mapping[str, FindingView]) -> FindingView:
 
 def _gravity(finding: FindingView) -> tuple[int, int]:
     """Divergences before all else, then by severity; the gravest is lowest."""
-    return (finding.finding_class is not FindingClass.DIVERGENCE, list(Severity).index(finding.severity))
+    return (not finding.blocks or finding.finding_class is not FindingClass.DIVERGENCE, list(Severity).index(finding.severity))
 
 
 def follows_words(finding: FindingView, report: Report) -> str:
-    """What a finding follows from; empty where it follows from none."""
+    """What a finding follows from, or which one the same requests show; empty where it has no root."""
     if not finding.root:
         return ""
     root = next((other for other in (*report.findings, *report.noise) if other.id == finding.root), None)
     if root is None:
         return f"follows from finding {finding.root}"
-    endpoint = "" if root.endpoint == finding.endpoint else f"{root.endpoint}: "
-    return f"follows from {endpoint}{place_words(root)}, {kind_words(root)}"
+    if root.endpoint != finding.endpoint:
+        return f"follows from {root.endpoint}: {place_words(root)}, {kind_words(root)}"
+    coarser = root.aspect in (Aspect.STATUS, Aspect.TRANSPORT)
+    return f"{'follows from' if coarser else 'in the same requests as'} {place_words(root)}, {kind_words(root)}"
+
+
+def slice_words(found: Slice) -> str:
+    """For whom it differs, with what the rate there may be."""
+    return f"{found.sentence}; the rate there is between {percent(found.low)} and {percent(found.high)} ({percent(COVERAGE)} confidence)"
 
 
 def counts_words(counts: Mapping[str, int] | Mapping[Role, int]) -> str:
@@ -317,10 +359,10 @@ def counts_words(counts: Mapping[str, int] | Mapping[Role, int]) -> str:
 
 
 def severity_counts(report: Report, finding_class: FindingClass) -> dict[Severity, int]:
-    """How many findings of a class there are, by severity, highest first, without zeros."""
+    """How many findings of a class there are that block, by severity, highest first, without zeros."""
     counts = dict.fromkeys(Severity, 0)
     for finding in report.findings:
-        if finding.finding_class is finding_class:
+        if finding.blocks and finding.finding_class is finding_class:
             counts[finding.severity] += 1
     return {severity: count for severity, count in counts.items() if count}
 

@@ -48,6 +48,11 @@ class Checker:
         self._where = where
         self._problems = problems
 
+    @property
+    def count(self) -> int:
+        """How many problems there are so far, of all sources that share them."""
+        return len(self._problems)
+
     def at(self, node: Node | Entry) -> str:
         """The source and the node's line."""
         return f"{self._where}:{node.line}" if node.line else self._where

@@ -14,6 +14,10 @@ from harness.core.limits import PATH_SEGMENT_KEYS_MAX
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION: Final = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+\Z")
 _DURATION_PART: Final = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
+_UNIT_BYTES: Final = {
+    "": 1, "b": 1, "kb": 1e3, "mb": 1e6, "gb": 1e9, "tb": 1e12, "kib": 2**10, "mib": 2**20, "gib": 2**30, "tib": 2**40
+}  # fmt: skip
+_SIZE: Final = re.compile(r"([0-9]{1,18}(?:\.[0-9]{1,6})?) ?((?:[kmgt]i?)?b|)", re.IGNORECASE)
 _NUMBER: Final = re.compile(r"\d+(?:\.\d+)?\Z|\.\d+\Z")
 _HOST: Final = re.compile(r"(?:[A-Za-z0-9_](?:[A-Za-z0-9_.-]{0,252}))\Z|\[[0-9A-Fa-f:.]+\]\Z")
 _ENV_NAME: Final = re.compile(r"[A-Za-z_][A-Za-z0-9_]*\Z")
@@ -34,6 +38,14 @@ def parse_duration_s(text: str) -> float:
     if not _DURATION.match(text):
         raise FormError("a duration such as 90s, 10m or 1h30m")
     return sum(float(number) * _UNIT_S[unit] for number, unit in _DURATION_PART.findall(text))
+
+
+def parse_size_bytes(text: str) -> float:
+    """Bytes of `500MB`, `2.5 GB`, `1GiB`; a bare number is bytes."""
+    found = _SIZE.fullmatch(text.strip())
+    if found is None:
+        raise FormError("a size such as 500MB or 2GiB")
+    return float(found[1]) * _UNIT_BYTES[found[2].lower()]
 
 
 def parse_address(text: str) -> tuple[str, int]:
@@ -114,6 +126,13 @@ def parse_env_name(text: str) -> str:
     return text
 
 
+def parse_field_name(text: str) -> str:
+    """The name of a header."""
+    if not _FIELD_NAME.match(text):
+        raise FormError("the name of a header")
+    return text
+
+
 def parse_sample_key(text: str) -> str:
     """`header:NAME`, `cookie:NAME` or `path:N` with N from 0."""
     kind, _, name = text.strip().partition(":")
@@ -141,6 +160,7 @@ FORMS: Final[dict[str, Callable[[str], str | float]]] = {
     "command": parse_command,
     "duration": parse_duration_s,
     "env_name": parse_env_name,
+    "field_name": parse_field_name,
     "file": parse_file,
     "host": parse_host,
     "input_file": parse_file,
@@ -148,6 +168,7 @@ FORMS: Final[dict[str, Callable[[str], str | float]]] = {
     "policy": parse_file,
     "regex": parse_regex,
     "sample_key": parse_sample_key,
+    "size": parse_size_bytes,
     "speed": parse_speed,
     "template": parse_template,
 }
@@ -158,6 +179,7 @@ FORM_WORDS: Final = {
     "command": "a command",
     "duration": "seconds, or text such as 90s, 10m or 1h30m",
     "env_name": "the name of an environment variable",
+    "field_name": "the name of a header",
     "file": "a file or folder",
     "host": "a host",
     "input_file": "a file that exists",
@@ -165,6 +187,7 @@ FORM_WORDS: Final = {
     "policy": "the name of a policy, or a file",
     "regex": "a regular expression",
     "sample_key": "header:NAME, cookie:NAME or path:N",
+    "size": "bytes, or text such as 500MB or 2GiB",
     "speed": "max, or a factor such as 0.5, 2 or 2x",
     "template": "a path template",
 }

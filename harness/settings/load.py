@@ -14,9 +14,9 @@ from harness.settings import keys
 from harness.settings.check import Checker, Invalid, Value
 from harness.settings.forms import is_policy_file
 from harness.settings.keys import CONFIG_ENV, ENV_PREFIX, Facts, Key, all_keys, env_name, target_paths
-from harness.settings.problems import ConfigError, Problem, closest
-from harness.settings.schema import Settings, TargetSettings
-from harness.settings.tree import MappingNode, Node, Scalar, SequenceNode, read_yaml_file
+from harness.settings.problems import ConfigError, Problem, closest, preview
+from harness.settings.schema import AuditSettings, Settings, TargetSettings
+from harness.settings.tree import Entry, MappingNode, Node, Scalar, SequenceNode, read_yaml_file
 from harness.targets.spec import COMMAND_PREFIX, parse_target
 
 CONFIG_FILE: Final = "shadowdiff.yaml"
@@ -127,7 +127,8 @@ class _Layers:
                 text = str(option.text)
                 self._target_text(checker, Scalar(text, text, typed=False), path, origin)
                 continue
-            self._leaf(checker, _option_node(option), by_name[option.key], origin)
+            node = _option_pairs(option, checker) if isinstance(by_name[option.key].type, inspect.DictType) else _option_node(option)
+            self._leaf(checker, node, by_name[option.key], origin)
 
     def result(self, path: Path | None) -> Loaded:
         tree: dict[str, Value] = {}
@@ -142,6 +143,7 @@ class _Layers:
         self._check_targets(settings)
         self._check_files()
         self._check_rules(settings.rules)
+        self._check_audit(settings.audit)
         if self._problems:
             raise ConfigError(self._problems, fix="`shadowdiff config schema` prints every key, `docs/configuration.md` explains them")
         origins = {".".join(key_path): origin for key_path, origin in self._origins.items()}
@@ -223,6 +225,11 @@ class _Layers:
         for index, (rule, place) in enumerate(zip(rules, self._rule_places, strict=True)):
             self._problems.extend(Problem(place, f"rules[{index}]", what) for what in rule_problems(rule))
 
+    def _check_audit(self, audit: AuditSettings) -> None:
+        if audit.required and not audit.file.strip():
+            place = self._origins[("audit", "required")].where
+            self._problems.append(Problem(place, "audit.required", "no verdict can be written down: audit.file is empty"))
+
     def _check_files(self) -> None:
         for path, value in self._values.items():
             if all_keys()[path].facts.form == "input_file" and isinstance(value, str) and not Path(value).is_file():
@@ -242,6 +249,21 @@ def _option_node(option: Option) -> Node:
     if isinstance(option.text, tuple):
         return SequenceNode(tuple(Scalar(text, text, typed=False) for text in option.text))
     return Scalar(option.text, option.text, typed=False)
+
+
+def _option_pairs(option: Option, checker: Checker) -> Node:
+    """`KEY=VALUE`, given once or several times; a value may hold commas."""
+    texts = option.text if isinstance(option.text, tuple) else (str(option.text),)
+    entries: dict[str, Entry] = {}
+    for text in texts:
+        name, equals, value = text.partition("=")
+        entry = Entry(name.strip(), 0, Scalar(value.strip(), value.strip(), typed=False))
+        if not equals or not entry.key:
+            checker.report(entry, option.key, f"{preview(text)} is not of the form KEY=VALUE")
+        elif entry.key in entries:
+            checker.report(entry, option.key, f"{preview(entry.key)} is given twice")
+        entries[entry.key] = entry
+    return MappingNode(tuple(entries.values()))
 
 
 def _beside(file: Path, value: str, facts: Facts) -> str:

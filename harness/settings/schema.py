@@ -16,11 +16,16 @@ from harness.core.limits import (
     BREAKER_OPEN_S_MAX,
     CLIENTS_DEFAULT,
     CLIENTS_MAX,
+    EPOCH_SECONDS_MIN,
     PASSES_MAX,
     READY_TIMEOUT_S_MAX,
     REPLAY_CONCURRENCY_MAX,
     SHADOW_RPS_MAX,
     SHADOW_TRIALS_IN_FLIGHT_MAX,
+    STORE_AGE_S_MAX,
+    STORE_DISK_BYTES_MAX,
+    STORE_DISK_BYTES_MIN,
+    STORE_RUNS_MAX,
     TIMEOUT_S_MAX,
     VARIANTS_MAX,
     WORKERS_MAX,
@@ -147,6 +152,9 @@ class ReplaySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         Annotated[int, Meta(ge=0, le=2**63 - 1)] | None,
         Meta(description="Seed of every random choice; without one a new seed is drawn and shown."),
     ] = None
+    stop_early: Annotated[
+        bool, Meta(description="Whether `gate` sends no more once a failure is proven, instead of going on to the end of the traffic.")
+    ] = False
 
 
 class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -312,6 +320,61 @@ class StoreSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
             )
         ),
     ] = "diverged"
+    keep_runs: Annotated[
+        Annotated[int, Meta(ge=1, le=STORE_RUNS_MAX)] | None,
+        Meta(description="Runs kept in store.dir, the one under way among them; beyond that the oldest that have ended are removed."),
+    ] = None
+    max_disk: Annotated[
+        Annotated[float, Meta(ge=STORE_DISK_BYTES_MIN, le=STORE_DISK_BYTES_MAX)] | None,
+        Meta(
+            description="Room that all runs in store.dir may take; beyond that the oldest are removed, and one run sheds what is more.",
+            extra={"form": "size"},
+        ),
+    ] = None
+    max_age: Annotated[
+        Annotated[float, Meta(gt=0, le=STORE_AGE_S_MAX)] | None,
+        Meta(description="How long a run is kept in store.dir once it has ended.", extra={"form": "duration"}),
+    ] = None
+
+
+class AuditSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Where verdicts are written down for good."""
+
+    file: Annotated[
+        str,
+        Meta(
+            description=(
+                "File to which each verdict appends a line, chained by hashes; a bare name is a file beside the run's folder. "
+                "Empty for none."
+            )
+        ),
+    ] = "audit.jsonl"
+    required: Annotated[bool, Meta(description="Whether a pass that could not be written there ends with exit code 4 instead of 0.")] = (
+        False
+    )
+
+
+class EpochSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """When a live run closes its verdict and begins anew."""
+
+    build_header: Annotated[
+        str | None,
+        Meta(
+            description="Header of the candidate's answers that names its build: another build begins an epoch.",
+            extra={"form": "field_name"},
+        ),
+    ] = None
+    version_path: Annotated[
+        str | None,
+        Meta(
+            description="Path of the candidate that answers which build it is, asked every 2 s: another build begins an epoch.",
+            extra={"form": "path"},
+        ),
+    ] = None
+    period_s: Annotated[
+        Annotated[float, Meta(ge=EPOCH_SECONDS_MIN)] | None,
+        Meta(description="How long an epoch lasts at most; without it, as long as the build stays.", extra={"form": "duration"}),
+    ] = None
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -320,6 +383,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     targets: TargetsSettings = TargetsSettings()
     replay: ReplaySettings = ReplaySettings()
     proxy: ProxySettings = ProxySettings()
+    epochs: EpochSettings = EpochSettings()
     endpoints: EndpointSettings = EndpointSettings()
     effects: EffectsSettings = EffectsSettings()
     rules: Annotated[tuple[Rule, ...], Meta(description="What does not count as a difference, and where.")] = ()
@@ -332,7 +396,38 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = None
     store: StoreSettings = StoreSettings()
-    provenance: Annotated[dict[str, str], Meta(description="Labels kept with the run: commit, pull request, prompt, model.")] = {}
+    audit: AuditSettings = AuditSettings()
+    expected: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "File of accepted changes; without it `shadowdiff-expected.yaml` beside the configuration file or in the working folder, "
+                "where there is one."
+            ),
+            extra={"form": "file"},
+        ),
+    ] = None
+    policy_ref: Annotated[
+        str | None,
+        Meta(
+            description=(
+                "Ref of the repository (branch, tag or commit) at which the policy's files are read, so that the change under test "
+                "cannot weaken its own gate; accepted changes too."
+            )
+        ),
+    ] = None
+    require_policy_digest: Annotated[
+        str | None, Meta(description="Digest that the policy must have, or nothing is run or judged (exit code 2).")
+    ] = None
+    labels: Annotated[
+        dict[str, str],
+        Meta(description="Labels of the candidate (author-kind, model), kept with the run; policies may have conditions on them."),
+    ] = {}
+    labels_from_git: Annotated[
+        str | None,
+        Meta(description="Ref whose commit gives labels too: its hash as `commit`, and its trailers; of the working folder's repository."),
+    ] = None
+    provenance: Annotated[dict[str, str], Meta(description="An older name of `labels`; what is in both counts as in `labels`.")] = {}
     build: Annotated[str | None, Meta(description="Label of the build the verdict is about; without it, targets.candidate.build.")] = None
 
 

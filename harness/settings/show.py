@@ -5,6 +5,7 @@ import msgspec
 from harness.core.canon import Rule
 from harness.settings.keys import Key, all_keys
 from harness.settings.load import Loaded
+from harness.settings.policies import LoadedPolicy
 from harness.settings.schema import Settings
 
 HIDDEN = "(hidden)"
@@ -48,6 +49,18 @@ def _rule_lines(loaded: Loaded) -> list[Line]:
         said = {name: value for name, value in fields.items() if name == "action" or value != default[name]}
         found.append(Line(f"rules[{index}]", msgspec.json.encode(said).decode(), loaded.origin(f"rules[{index}]").where))
     return found
+
+
+def policy_lines(loaded: LoadedPolicy) -> list[Line]:
+    """One line for each key of a policy, with the file and line that gave it; then its digest, and where keys are locked."""
+    found = []
+    for name, value in msgspec.structs.asdict(loaded.policy).items():
+        if name in {"extends", "locked"}:
+            continue
+        shown = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+        locked = f" (locked by {loaded.locked[name]})" if name in loaded.locked else ""
+        found.append(Line(name, shown, loaded.origins.get(name, "default") + locked))
+    return [*found, Line("digest", loaded.digest, str(loaded.file))]
 
 
 def text(found: list[Line]) -> str:

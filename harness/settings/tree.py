@@ -65,21 +65,26 @@ def read_yaml_file(path: Path, problems: list[Problem]) -> MappingNode:
         raise UsageError("there is no such file", where=str(path)) from error
     except OSError as error:
         raise UsageError(f"cannot be read: {error.strerror}", where=str(path)) from error
+    return read_yaml_bytes(data, str(path), problems)
+
+
+def read_yaml_bytes(data: bytes, where: str, problems: list[Problem]) -> MappingNode:
+    """The mapping at the top of a YAML file that has been read; `where` names it. Raises as `read_yaml_file` does."""
     if len(data) > CONFIG_BYTES_MAX:
-        raise UsageError(f"larger than {CONFIG_BYTES_MAX // 1024**2} MiB", where=str(path))
+        raise UsageError(f"larger than {CONFIG_BYTES_MAX // 1024**2} MiB", where=where)
     try:
         text = data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         line = data.count(b"\n", 0, error.start) + 1
-        raise UsageError("not UTF-8 text", where=f"{path}:{line}", fix="save the file as UTF-8") from error
-    node = read_yaml(text, str(path), problems)
+        raise UsageError("not UTF-8 text", where=f"{where}:{line}", fix="save the file as UTF-8") from error
+    node = read_yaml(text, where, problems)
     if node is None:
         raise UsageError(
-            "empty: there is nothing in it", where=str(path), fix="remove the file, or see `shadowdiff config schema` for its keys"
+            "empty: there is nothing in it", where=where, fix="remove the file, or see `shadowdiff config schema` for its keys"
         )
     if not isinstance(node, MappingNode):
         found = "a list" if isinstance(node, SequenceNode) else f"the text {preview(node.text)}"
-        raise UsageError(f"keys and values are expected at the top, not {found}", where=f"{path}:{node.line}")
+        raise UsageError(f"keys and values are expected at the top, not {found}", where=f"{where}:{node.line}")
     return node
 
 

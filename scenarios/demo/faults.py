@@ -10,6 +10,8 @@ import msgspec
 
 from harness.core.labels import Aspect, Kind
 
+_OF_VALUES: Final = frozenset({Kind.DISTANCE, Kind.BIAS, Kind.MIX, Kind.STYLE, Kind.SEQUENCE})
+
 
 class Place(msgspec.Struct, frozen=True):
     """Findings by their key. `endpoint` and `path` may hold `*`; brackets mean themselves."""
@@ -21,7 +23,11 @@ class Place(msgspec.Struct, frozen=True):
 
     def covers(self, endpoint: str, aspect: Aspect, path: str, kind: Kind) -> bool:
         """Whether a finding with this key is meant."""
-        return aspect == self.aspect and kind in self.kinds and _matches(endpoint, self.endpoint) and _matches(path, self.path)
+        return aspect == self.aspect and kind in self.kinds and self.is_at(endpoint, path)
+
+    def is_at(self, endpoint: str, path: str) -> bool:
+        """Whether it is at this place, whatever is found there."""
+        return _matches(endpoint, self.endpoint) and _matches(path, self.path)
 
 
 class PlantedFault(msgspec.Struct, frozen=True):
@@ -37,8 +43,14 @@ class PlantedFault(msgspec.Struct, frozen=True):
         return any(place.covers(endpoint, aspect, path, kind) for place in self.shows)
 
     def explains(self, endpoint: str, aspect: Aspect, path: str, kind: Kind) -> bool:
-        """Whether a finding with this key is the fault itself or comes from it."""
-        return any(place.covers(endpoint, aspect, path, kind) for place in (*self.shows, *self.follows))
+        """Whether a finding with this key is the fault itself or comes from it.
+
+        A wrong value that comes and goes is also a candidate that disagrees with itself there, and another mix of values.
+        """
+        if any(place.covers(endpoint, aspect, path, kind) for place in (*self.shows, *self.follows)):
+            return True
+        of_values = aspect is Aspect.DETERMINISM or (aspect is Aspect.BODY and kind in _OF_VALUES)
+        return of_values and any(place.aspect is Aspect.BODY and place.is_at(endpoint, path) for place in (*self.shows, *self.follows))
 
 
 def _matches(text: str, pattern: str) -> bool:
@@ -93,6 +105,7 @@ FAULTS: Final = (
         "slow-recommendations",
         "recommendations take 30 ms more",
         (_place("GET /recommendations", Aspect.LATENCY, "p50", Kind.SLOWER),),
+        (_place("GET /recommendations", Aspect.LATENCY, "tail*", Kind.SLOWER),),
     ),
     PlantedFault(
         "customs-forgotten",
@@ -104,7 +117,7 @@ FAULTS: Final = (
         "orders above 80 EUR are charged twice; the answer is right",
         (_place("POST /orders", Aspect.EFFECTS, _CHARGES, Kind.DUPLICATED),),
         # An attempt more takes its time.
-        (_place("POST /orders", Aspect.LATENCY, "p50", Kind.SLOWER),),
+        (_place("POST /orders", Aspect.LATENCY, "p50", Kind.SLOWER), _place("POST /orders", Aspect.LATENCY, "tail*", Kind.SLOWER)),
     ),
     PlantedFault(
         "mail-not-sent",

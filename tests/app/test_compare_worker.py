@@ -40,12 +40,16 @@ from harness.bus.messages import (
 from harness.bus.packing import decode_trial, encode_trial
 from harness.core.canon import Rule, RuleAction
 from harness.core.errors import SetupError
-from harness.core.labels import Control, Design, Role
-from harness.core.limits import BUS_RESULTS_PER_FRAME_MAX
+from harness.core.labels import Aspect, Control, Design, Kind, Role
+from harness.core.limits import ATTRIBUTES_READ_FIRST, ATTRIBUTES_SAMPLED_EVERY, BUS_RESULTS_PER_FRAME_MAX
 from harness.core.plain import PlainArm, PlainTrial
+from harness.core.redact import RedactionRules
 from harness.core.values import Trial
 from harness.counters import Counters
 from harness.evidence.bets import decode_bets
+from harness.evidence.expected import ExpectedChange
+from harness.evidence.findings import finding_id
+from harness.evidence.seen import Relation, Seen
 from tests.app.support import trial
 
 WAIT_S = 60.0
@@ -239,6 +243,66 @@ def test_rules_of_the_orders_are_used() -> None:
         (result,) = rig.upward.results(1)
         assert not result.comparison.stable_candidate
         assert result.comparison.rules_used == (0,)
+
+
+def from_region(seq: int, region: str, price: bytes = b"10") -> PlainTrial:
+    """A plain trial of a request from there; stable says 10."""
+    head = b"GET /items/1?currency=JPY HTTP/1.1\r\nHost: h\r\nX-Region: " + region.encode() + b"\r\nX-Api-Key: hunter2hunter2\r\n\r\n"
+    answer = b'HTTP/1.1 200 OK\r\nContent-Type: application/json\r\nContent-Length: 12\r\n\r\n{"price":%b}'
+    at = answer.index(b"{")
+    alike = price == b"10"
+    stable = PlainArm(head, answer[:at] if alike else answer % b"10", at, alike, 0, 0, 1, 2)
+    sent = b"" if alike else head
+    candidate = PlainArm(sent, b"" if alike else answer % price, at, alike, 0, 0, 1, 2)
+    same = PlainArm(sent, b"", at, True, 0, 0, 1, 2)
+    order = (Role.STABLE, Role.SECONDARY, Role.CANDIDATE)
+    return PlainTrial(
+        f"t{seq}", seq, "GET /items/{}", head, "h", b"", stable, same, candidate, Control.SECONDARY, Design.TWO_ARM, order, "", "", 5, False
+    )
+
+
+def test_accepted_changes_of_the_orders_are_set_apart() -> None:
+    place = (trial(0).endpoint, Aspect.BODY, "$.price", Kind.VALUE)
+    seen = Seen(relation=Relation.VALUES, values=((10, 11),))
+    change = ExpectedChange(
+        id=finding_id(*place), endpoint=place[0], aspect=place[1], path=place[2], kind=place[3], reason="", by="", expires="", seen=seen
+    )
+    with running(orders=CompareOrders(ENCODER.encode(()), b"", False, expected=ENCODER.encode((change,)))) as rig, rig.stream(1) as stream:
+        stream.trial(trial(0, candidate=b'{"price":11}'))
+        stream.trial(trial(1, candidate=b'{"price":12}'))
+        inside, outside = (decode_bets(result.bets) for result in rig.upward.results(2))
+        assert (len(inside.bets), len(inside.expected)) == (0, 1)
+        assert (len(outside.bets), len(outside.expected)) == (1, 0)
+
+
+def test_attributes_of_those_that_differ_and_of_a_sample_of_the_others_go_on_redacted() -> None:
+    redaction = ENCODER.encode(RedactionRules())
+    orders = CompareOrders(ENCODER.encode(()), b"secret", False, redaction=redaction, redaction_key=b"key")
+    far = ATTRIBUTES_READ_FIRST * ATTRIBUTES_SAMPLED_EVERY
+    trials = [
+        from_region(0, "EU"),
+        from_region(far + 1, "EU"),
+        from_region(far + 2, "JP", b"11"),
+        from_region(far, "BR", b"11"),
+        from_region(2 * far, "US"),
+    ]
+    with running(orders=orders) as rig, rig.stream(1) as stream:
+        for one in trials:
+            stream.sock.sendall(framed(Frame.TRIAL, encode_trial(one)))
+        results = rig.upward.results(len(trials))
+    said = [decode_bets(result.bets) for result in results]
+    assert [one.sampled for one in said] == [1, 0, 0, ATTRIBUTES_SAMPLED_EVERY, ATTRIBUTES_SAMPLED_EVERY]
+    assert [dict(one.attributes).get("header.x-region") for one in said] == ["EU", None, "JP", "BR", "US"]
+    assert [name for name, _ in said[0].attributes] == [name for name, _ in said[2].attributes], "alike or not, the same is read"
+    assert (dict(said[0].attributes)["in_flight"], dict(said[0].attributes)["answer.content-type"]) == ("4", "application/json")
+    assert not any(b"hunter2" in result.bets for result in results)
+
+
+def test_without_a_key_to_redact_with_no_attributes_go_on() -> None:
+    with running() as rig, rig.stream(1) as stream:
+        stream.sock.sendall(framed(Frame.TRIAL, encode_trial(from_region(0, "JP", b"11"))))
+        (result,) = rig.upward.results(1)
+    assert decode_bets(result.bets).attributes == ()
 
 
 def next_frame(rig: Rig, kind: Frame) -> bytes:

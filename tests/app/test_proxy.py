@@ -63,6 +63,8 @@ async def served(run: LiveRun) -> AsyncIterator[Callable[[], Awaitable[Report]]]
     started = asyncio.create_task(run.serving())
     await asyncio.wait({serving, started}, return_when=asyncio.FIRST_COMPLETED)
     started.cancel()
+    if serving.done():
+        serving.result()  # why it does not serve
 
     async def end() -> Report:
         stop.request()

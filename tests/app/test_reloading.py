@@ -52,3 +52,9 @@ def test_an_open_port_does_not_begin_or_cease_to_speak_tls(there: bool) -> None:
 
 def test_every_reloadable_key_is_one() -> None:
     assert set(RELOADABLE) <= set(ProxySettings.__struct_fields__)
+
+
+def test_another_label_of_the_build_is_taken_over() -> None:
+    new = msgspec.structs.replace(PRESENT, build="b-2")
+    found = change(PRESENT, new)
+    assert (found.settings, found.changed, found.kept) == (new, ("build",), ())

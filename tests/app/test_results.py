@@ -17,7 +17,7 @@ from harness.app.results import Results, WatchedTrials
 from harness.bus.messages import ENCODER, Result
 from harness.bus.packing import encode_trial
 from harness.core.errors import ShadowdiffError
-from harness.core.labels import EffectsSeen, ErrorKind, Role, ShedReason
+from harness.core.labels import EffectsSeen, ErrorKind, Role, ShedReason, SkipReason
 from harness.core.limits import FOLD_QUEUE_FRAMES_MAX, SEQUENCER_WINDOW_MAX
 from harness.core.outcomes import Tally
 from harness.core.values import Arm, Comparison, Effect, Exchange, TransportError, Trial
@@ -312,5 +312,68 @@ def test_a_system_that_forbids_priorities_is_no_error(monkeypatch: pytest.Monkey
         rig.take(frame(0, 0))
         await rig.results.stop(10)
         assert rig.counts() == (1, 0, 0)
+
+    run(body)
+
+
+class OddOnly:
+    """Admits what was sent at all and names the build `odd`."""
+
+    def __init__(self) -> None:
+        self.turned_away = 0
+
+    def admits(self, build: str, started_ns: int) -> bool:
+        assert started_ns == 1_000_000
+        self.turned_away += build != "odd"
+        return build == "odd"
+
+    def warms_up(self, endpoint: str, started_ns: int) -> bool:
+        return True
+
+    def drained(self) -> dict[SkipReason, int]:
+        turned_away, self.turned_away = self.turned_away, 0
+        return {SkipReason.OTHER_BUILD: turned_away}
+
+
+def test_what_is_not_admitted_is_counted_once_and_holds_up_nothing() -> None:
+    async def body(r: Rig) -> None:
+        tally, kept, warm = Tally(), Kept(), []
+        kept.keep_bets = lambda bets: warm.append(bets.warm_up)  # type: ignore[method-assign]  # nothing else is asked of them
+        results = Results(Fold(Ledger(Policy()), kept), tally, admission=OddOnly())
+        results.start()
+        found = [msgspec.structs.replace(result(1, trial(seq)), build="odd" if seq % 2 else "even") for seq in range(8)]
+        for one in reversed(found):
+            results.take(r.link, ENCODER.encode([one, one]))  # type: ignore[arg-type]  # a link in memory
+        results.close(1, 9)
+        await results.stop(10)
+        totals = tally.totals()
+        assert (totals.compared, totals.skipped, totals.shed) == (4, {"other_build": 4}, {"worker_lost": 1})
+        assert kept.trials == [1, 3, 5, 7]
+        assert warm == [True] * 4
+        await r.results.stop(10)
+
+    run(body)
+
+
+def test_the_fold_is_exchanged_between_two_steps_and_what_fails_changes_nothing() -> None:
+    async def body(r: Rig) -> None:
+        r.kept.open.clear()
+        r.take(frame(1, 0, 1), frame(1, 2))
+        ledger = Ledger(Policy())
+        await until(lambda: bool(r.kept.threads))  # the first frame is being folded
+        asyncio.get_running_loop().call_soon(r.kept.open.set)
+        await r.results.exchange(lambda fold: fold.successor(ledger))
+        counted = r.counts()[0]
+        assert counted == r.ledger.snapshot().seq, "exactly what the Fold before was given has been counted"
+        r.take(frame(1, 3))
+
+        def fail(fold: Fold) -> Fold:
+            raise ShadowdiffError("no")
+
+        with pytest.raises(ShadowdiffError):
+            await r.results.exchange(fail)
+        assert await r.results.in_thread(lambda: 7) == 7
+        await r.results.stop(10)
+        assert r.counts()[0] == 4 == counted + ledger.snapshot().seq
 
     run(body)

@@ -113,7 +113,7 @@ def changed(**fields: Any) -> Callable[[Path], None]:
     def change(run: Path) -> None:
         file = run / RUN_FILE
         record = msgspec.json.decode(file.read_bytes())
-        file.write_bytes(msgspec.json.encode({**record, **fields}))
+        file.write_bytes(msgspec.json.encode({**record, **fields, "digest": ""}))
 
     return change
 

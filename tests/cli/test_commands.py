@@ -1,13 +1,15 @@
 """The commands: what reaches the wiring, and what their help says."""
 
 from pathlib import Path
+from typing import Any
 
 import click
 import pytest
 
+from harness.app.audit_log import append
 from harness.cli.commands import REPORT_FORMATS, cli
 from harness.settings.load import Loaded
-from harness.settings.schema import DemoOptions
+from harness.settings.schema import AuditSettings, DemoOptions
 from harness.ui import Ui
 from tests.cli.recorder import App, install, run
 
@@ -49,7 +51,10 @@ def test_only_what_is_built_is_there() -> None:
         "replay",
         "proxy",
         "judge",
+        "accept",
         "report",
+        "audit",
+        "audit verify",
         "capture",
         "capture info",
         "config",
@@ -138,6 +143,21 @@ def test_demo_reads_no_configuration(app: App, tmp_path: Path) -> None:
     assert [call[1][0] for call in app.calls] == [DemoOptions(seed=5, candidate_is_stable=True, out=Path("d")), DemoOptions()]
 
 
+def test_config_shows_a_policy_with_where_each_key_came_from(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "base.yaml").write_text("extends: rollout\ndelta: 0.005\nlocked: [delta]\n")
+    (tmp_path / "team.yaml").write_text("extends: base.yaml\nbeta: 0.01\n")
+    assert run("config", "show", "--policy", "team.yaml") == 0
+    shown = [line.split(maxsplit=2) for line in capsys.readouterr().out.splitlines()]
+    assert ["delta", "0.005", "base.yaml:2 (locked by base.yaml:3)"] in shown
+    assert ["beta", "0.01", "team.yaml:2"] in shown
+    assert ["eps0", "0.01", "default"] in shown
+    assert run("config", "schema", "--policy") == 0
+    assert '"policy-1.json"' in capsys.readouterr().out
+
+
 def test_judge_takes_policy_from_option_or_configuration(app: App, tmp_path: Path) -> None:
     (tmp_path / "run").mkdir()
     app.code = 1
@@ -148,6 +168,26 @@ def test_judge_takes_policy_from_option_or_configuration(app: App, tmp_path: Pat
     assert [(name, args[:2]) for name, args, _ in app.calls] == [
         ("judge_run", (Path("run"), policy)) for policy in (None, "strict", "rollout")
     ]
+
+
+def test_judge_is_audited_where_it_is_asked_to(app: App, tmp_path: Path) -> None:
+    (tmp_path / "run").mkdir()
+    run("judge", "run")
+    run("judge", "run", "--audit")
+    assert [any(isinstance(value, AuditSettings) for value in (*args, *named.values())) for _, args, named in app.calls] == [False, True]
+
+
+def test_audit_verify_checks_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    path = tmp_path / "audit.jsonl"
+    done = [append(path, {"run": name}) for name in ("a", "b")]
+    assert run("audit", "verify", "audit.jsonl") == 0
+    assert run("audit", "verify", "audit.jsonl", "--last", done[1].hash) == 0
+    assert run("audit", "verify", "audit.jsonl", "--last", "0" * 64) == 1
+    path.write_bytes(path.read_bytes().replace(b'"a"', b'"c"'))
+    assert run("audit", "verify", "audit.jsonl") == 1
+    assert run("audit", "verify", "none.jsonl") == 4
+    assert run("audit", "verify", "audit.jsonl", "--last", "what") == 2
 
 
 @pytest.mark.parametrize("form", REPORT_FORMATS)
@@ -182,3 +222,23 @@ def test_config_commands(app: App, tmp_path: Path, capsys: pytest.CaptureFixture
 def test_version_is_the_installed_one(app: App, capsys: pytest.CaptureFixture[str]) -> None:
     assert run("--version") == 0
     assert capsys.readouterr().out.startswith("shadowdiff ")
+
+
+def test_accept_reaches_the_wiring_with_what_it_was_told(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    told: list[Any] = []
+
+    def heard(*given: Any, **more: Any) -> int:
+        told.append((given, more))
+        return 0
+
+    monkeypatch.setattr("harness.app.accept.accept", heard)
+    monkeypatch.chdir(tmp_path)
+    words = ["accept", str(tmp_path), "ab12", "--reason", "wanted", "--expires", "2031-12-31", "--root", "cd34", "--endpoint", "GET *"]
+    assert run(*[*words, "--must-change", "--by", "Ann", "--file", "e.yaml"]) == 0
+    (((what, _), more),) = told
+    assert (what.run, what.findings, what.roots, what.endpoints) == (tmp_path, ("ab12",), ("cd34",), ("GET *",))
+    assert (what.reason, what.expires, what.by, what.file, what.must_change) == ("wanted", "2031-12-31", "Ann", "e.yaml", True)
+    assert more["ask"] is None
+    assert run(*[*words, "--interactive"]) == 0
+    assert told[1][1]["ask"] is not None
+    assert run(*["accept", str(tmp_path), "ab12"]) == 2

@@ -11,16 +11,22 @@ from harness.settings.keys import all_keys, target_paths
 from tests.cli.recorder import App, install, run
 
 GOLDEN = Path(__file__).parent / "golden"
-NO_KEY = {"--config", "--quiet", "--debug", "--help", "--version", "--format"}
+NO_KEY = {"--config", "--quiet", "--debug", "--help", "--version", "--format", "--audit"}
 REPLAY = (
-    "stable candidate secondary policy out allow-writes concurrency speed passes state host session effects vary skip-broken seed config"
+    "stable candidate secondary policy out allow-writes concurrency speed passes state host session effects vary skip-broken seed config "
+    "expected"
 )
+SOURCE = "policy-ref require-policy-digest"
+LABELS = "label labels-from-git"
+EPOCHS = "build build-header version-path epoch"
+LIVE = "listen stable candidate secondary record for gate admin allow-writes policy out config expected"
 PROTECTION = (
     "workers compare-workers ingress mitm-mode mitm-dir mitm-http3 clients-max tls-cert tls-key via forwarded-for "
     "sample sample-key exclude default-exclusions "
     "shadow-rps-max shadow-in-flight-max breaker-errors breaker-latency-ms breaker-open"
 )
 NO_KEY_OF_DEMO = {"--seed", "--candidate-is-stable", "--out"}
+NO_KEY_OF_ACCEPT = {"--reason", "--expires", "--by", "--file", "--root", "--endpoint", "--interactive", "--must-change"}
 
 
 @pytest.fixture
@@ -40,16 +46,21 @@ def test_each_option_has_a_key_or_is_known_to_have_none() -> None:
             if isinstance(option, SettingOption):
                 assert option.key in keys
             else:
-                assert name in NO_KEY or (command.name == "demo" and name in NO_KEY_OF_DEMO), f"{command.name} {name}"
+                assert (
+                    name in NO_KEY
+                    or (command.name == "demo" and name in NO_KEY_OF_DEMO)
+                    or (command.name == "accept" and name in NO_KEY_OF_ACCEPT)
+                ), f"{command.name} {name}"
 
 
 @pytest.mark.parametrize(
     ("command", "names"),
     [
-        ("gate", REPLAY),
-        ("replay", REPLAY),
-        ("proxy", f"listen stable candidate secondary record for gate admin allow-writes policy out config {PROTECTION}"),
-        ("judge", "policy config"),
+        ("gate", f"{REPLAY} {SOURCE} {LABELS} stop-early"),
+        ("replay", f"{REPLAY} {SOURCE} {LABELS}"),
+        ("proxy", f"{EPOCHS} {LIVE} {SOURCE} {LABELS} {PROTECTION}"),
+        ("judge", f"policy {SOURCE} audit config"),
+        ("accept", "reason expires by file root endpoint interactive must-change config"),
         ("demo", "seed candidate-is-stable out"),
     ],
 )

@@ -313,6 +313,8 @@ def test_bets_of_earlier_runs_can_be_read() -> None:
     read = decode_bets(OLD)
     # Hashes are of the version that wrote them.
     bets = tuple(msgspec.structs.replace(bet, key=read.bets[0].key) for bet in now.bets)
+    now = msgspec.structs.replace(now, noise=())
     assert read == msgspec.structs.replace(now, request=read.request, session=read.session, bets=bets)
-    assert (read.effects_seen, read.effects) == (EffectsSeen.NONE, ())
-    assert len(encode_bets(now)) - len(OLD) == len("none") + 2, "a word and an empty list: what a run without effects pays"
+    assert (read.effects_seen, read.effects, read.noise) == (EffectsSeen.NONE, (), ())
+    later = len(("effects", "expected", "attributes", "sampled", "noise", "restless"))
+    assert len(encode_bets(now)) - len(OLD) == 1 + len("none") + later, "a word, and one byte for each thing that was not seen"

@@ -477,3 +477,15 @@ def test_effects_that_were_asked_for_and_observed_in_no_request_do_not_pass_thou
     verdict = judged_with(trials, Policy(), unseen)
     assert (verdict.state, codes(verdict)) == (VerdictState.INCONCLUSIVE, [ReasonCode.EFFECTS_NOT_OBSERVED])
     assert judged_with(trials, Policy(), msgspec.structs.replace(WATCHED, complete=1, timed_out=79)).state is VerdictState.PASS
+
+
+def test_two_builds_under_the_candidates_address_do_not_pass() -> None:
+    good = passes(2, size=40, wrong=())
+    some = judged(good, totals=Totals(requests=90, compared=80, skipped={"other_build": 10}))
+    assert (some.state, codes(some)) == (VerdictState.INCONCLUSIVE, [ReasonCode.MIXED_BUILDS])
+    few = judged(good, totals=Totals(requests=2011, compared=2000, skipped={"other_build": 10, "earlier_epoch": 1}))
+    assert few.state is VerdictState.PASS, "while one takes the other's place, both answer"
+
+
+def test_what_belongs_to_another_epoch_is_no_loss() -> None:
+    assert completed_share(Totals(requests=20, compared=10, skipped={"earlier_epoch": 5, "other_build": 5})) == 1.0

@@ -12,7 +12,9 @@ def test_all_weights_together_are_at_most_one() -> None:
         Family.COARSE: (Pool.COARSE, Pool.STATUS, Pool.TRANSPORT),
         Family.VALUES: (Pool.BODY_VALUES, Pool.HEADER_VALUES),
         Family.LATENCY: (Pool.LATENCY,),
+        Family.DETERMINISM: (Pool.DETERMINISM,),
     }
+    assert set(FAMILY_WEIGHTS) - set(pools) == {Family.NOISE}, "each family but this one has pools, of half its weight"
     for family, members in pools.items():
         assert sum(POOL_WEIGHTS[pool] for pool in members) == pytest.approx(FAMILY_WEIGHTS[family] * POOLED_SHARE)
     assert {pool for members in pools.values() for pool in members} == set(Pool)

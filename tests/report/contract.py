@@ -17,7 +17,7 @@ import msgspec
 from rich.console import Console
 
 from harness.core import canon, labels, watched
-from harness.evidence import snapshot
+from harness.evidence import slices, snapshot
 from harness.report import model
 from harness.report.junit import render_junit
 from harness.report.markdown import render_markdown
@@ -70,7 +70,7 @@ def _documented(node: ast.ClassDef) -> Iterator[tuple[str, str]]:
 def schema() -> dict[str, Any]:
     """JSON Schema (2020-12) of report.json. Every key is required; further keys are allowed."""
     (made,), parts = msgspec.json.schema_components([Report], ref_template="#/$defs/{name}")
-    docs = {**attribute_docs(model), **attribute_docs(snapshot), **attribute_docs(watched)}
+    docs = {**attribute_docs(model), **attribute_docs(snapshot), **attribute_docs(slices), **attribute_docs(watched)}
     for name, part in parts.items():
         if "properties" not in part:
             continue

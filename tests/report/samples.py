@@ -39,6 +39,8 @@ from harness.core.values import (
     body_of,
 )
 from harness.evidence.policy import Policy
+from harness.evidence.slice_words import sentence_of
+from harness.evidence.slices import Slice
 from harness.evidence.snapshot import Blocking, Bound, EndpointState, Evidence, Interval, Reason, Snapshot, TargetLatency, Verdict
 from harness.report.build import build_report, settings_used
 from harness.report.exemplars import build_exemplar
@@ -65,6 +67,7 @@ def evidence(
     more_requests: int | None = None,
     confirmed: int = 0,
     repeats: int = 0,
+    confined: Slice | None = None,
 ) -> Evidence:
     rate = (diverged - control) / compared
     return Evidence(
@@ -88,6 +91,7 @@ def evidence(
         more_requests=more_requests,
         confirmed=confirmed,
         repeats=repeats,
+        slice=confined,
     )
 
 
@@ -150,6 +154,17 @@ POST_ORDER = Request(
     "shop.example",
 )
 
+IN_YEN = Slice(
+    attribute="json.currency",
+    value="JPY",
+    diverged=8,
+    compared=8,
+    elsewhere_diverged=0,
+    elsewhere_compared=28,
+    low=0.42,
+    high=1.0,
+    sentence=sentence_of("json.currency", "JPY", (8, 8, 0, 28)),
+)
 FINDINGS = (
     evidence(
         "f1c0ffee01", "GET /orders/{int}", Aspect.BODY, "$.total.amount", Kind.VALUE, severity=Severity.MAJOR, diverged=14, compared=14
@@ -186,7 +201,14 @@ FINDINGS = (
         log10_e=6.2,
     ),
     evidence(
-        "f1c0ffee08", "POST /orders", Aspect.EFFECTS, "$['postgres INSERT public.orders'].new.total", Kind.VALUE, compared=36, diverged=8
+        "f1c0ffee08",
+        "POST /orders",
+        Aspect.EFFECTS,
+        "$['postgres INSERT public.orders'].new.total",
+        Kind.VALUE,
+        compared=36,
+        diverged=8,
+        confined=IN_YEN,
     ),
 )
 NOISE = tuple(

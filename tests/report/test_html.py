@@ -137,7 +137,7 @@ def test_what_follows_from_a_finding_is_on_its_card() -> None:
     assert parsed.open == []
     assert parsed.unbalanced == []
     said = parsed.said()
-    assert "1 finding follows from it" in said
+    assert "1 finding belongs to it" in said
     assert "follows from POST /orders: status, another status code" in said
     assert '<a href="#finding-f1c0ffee02">POST /orders: status, another status code</a>' in page
     assert "2 more examples" in said

@@ -52,6 +52,12 @@ def test_effects_have_places_and_kinds_of_their_own() -> None:
     assert words.kind_words(msgspec.structs.replace(finding, aspect=Aspect.BODY)) == "another value"
 
 
+def test_a_shift_of_values_that_differ_anyhow_says_how_large_it_is() -> None:
+    finding = BY_ID["f1c0ffee01"]
+    shifted = msgspec.structs.replace(finding, kind=Kind.DISTANCE, detail="off by +9 h", diverged=40, compared=40)
+    assert words.evidence_words(shifted, REPORT) == "off by +9 h; the candidate stood alone in 40 of 40 answers in which one did"
+
+
 def test_where_an_example_differs() -> None:
     finding = BY_ID["f1c0ffee08"]
     assert words.where_words(finding, finding.path) == ""
@@ -140,7 +146,7 @@ def test_what_a_finding_follows_from() -> None:
     assert words.follows_words(finding, REPORT) == ""
     assert words.follows_words(msgspec.structs.replace(finding, root="gone"), REPORT) == "follows from finding gone"
     same = msgspec.structs.replace(finding, root="f1c0ffee05")
-    assert words.follows_words(same, REPORT) == "follows from body $.discount, missing in the candidate"
+    assert words.follows_words(same, REPORT) == "in the same requests as body $.discount, missing in the candidate"
     other = msgspec.structs.replace(finding, root="f1c0ffee02")
     assert words.follows_words(other, REPORT) == "follows from POST /orders: status, another status code"
 
@@ -149,7 +155,7 @@ def test_why_counts_what_the_table_has_and_says_each_step_once() -> None:
     all_listed = words.why_words(REPORT, {finding.id for finding in REPORT.findings})
     assert [why.lines[0] for why in all_listed] == [
         "3 divergences, listed above.",
-        "1 endpoint that became slower, listed above.",
+        "1 finding of a slower endpoint, listed above.",
         "12 writes were not sent to secondary and candidate",
     ]
     assert len({why.next_step for why in all_listed}) == len(all_listed)

@@ -61,3 +61,20 @@ def test_places() -> None:
     assert zero.explains("GET /quotes/{int}", Aspect.BODY, "$.detail", Kind.MISSING)
     assert not zero.shown_by("GET /quotes/{int}", Aspect.BODY, "$.detail", Kind.MISSING)
     assert of("slow-recommendations").shown_by("GET /recommendations", Aspect.LATENCY, "p50", Kind.SLOWER)
+
+
+def test_a_wrong_value_that_comes_and_goes_explains_that_the_candidate_disagrees_with_itself_there() -> None:
+    (stock,) = (fault for fault in FAULTS if fault.name == "stock-off-by-one")
+    key = ("GET /products/{slug}", Aspect.DETERMINISM, "$.stock.available", Kind.VALUE)
+    assert stock.explains(*key)
+    assert not stock.shown_by(*key)
+    assert stock.explains("GET /products/{slug}", Aspect.BODY, "$.stock.available", Kind.MIX)
+    assert not stock.explains("GET /products/{slug}", Aspect.DETERMINISM, "$.name", Kind.VALUE)
+    assert not stock.explains("GET /products/{slug}", Aspect.BODY, "$.stock.available", Kind.MISSING)
+
+
+def test_what_takes_longer_in_the_middle_is_slower_at_the_end_too() -> None:
+    (slow,) = (fault for fault in FAULTS if fault.name == "slow-recommendations")
+    assert slow.explains("GET /recommendations", Aspect.LATENCY, "tail2x", Kind.SLOWER)
+    assert not slow.shown_by("GET /recommendations", Aspect.LATENCY, "tail2x", Kind.SLOWER)
+    assert not slow.explains("GET /products/{slug}", Aspect.LATENCY, "tail2x", Kind.SLOWER)
