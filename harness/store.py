@@ -253,6 +253,11 @@ class RunStore:
                 (self.path / name).unlink(missing_ok=True)
             self.path.rmdir()
 
+    def take_lock(self) -> int | None:
+        """The lock on the folder, for whoever keeps it beyond `close`; to be closed with `os.close`. None where there is none."""
+        lock, self._lock = self._lock, None
+        return lock
+
     def _unlock(self) -> None:
         if self._lock is not None:
             os.close(self._lock)

@@ -11,7 +11,6 @@ import os
 import shutil
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
 from typing import Final
@@ -35,7 +34,7 @@ from harness.evidence.snapshot import Snapshot, Verdict
 from harness.fold import Fold
 from harness.proxy.dispatch import WarmUp
 from harness.report.model import Blind, EpochFacts, Report, TargetFacts
-from harness.store import RunRecord, RunStore, StoredTrial, lock_folder
+from harness.store import RunRecord, RunStore, StoredTrial
 from harness.web.answer import CODES
 
 EPOCHS_FOLDER: Final = "epochs"
@@ -265,11 +264,12 @@ class Epochs:
             expected=context.expected,
         )
         epoch = epoch_facts(closed.number, closed.why, context.policy.policy.alpha, self._period_s)
-        report = finish.write_report(context, stored, closed.snapshot, verdict, closed.totals, blind=blind, epoch=epoch)
         until, why = closed.until, closed.why
+        # Before the report is written, which may fail: a verdict is never forgotten with it.
         self.history.add(
             self.entry(closed.number, context, closed.build, verdict=verdict, compared=closed.totals.compared, until=until, why=why)
         )
+        report = finish.write_report(context, stored, closed.snapshot, verdict, closed.totals, blind=blind, epoch=epoch)
         self._prune()
         return report
 
@@ -305,10 +305,9 @@ class Epochs:
 
     def end(self, closed: Closed) -> None:
         """Close the folder of an epoch that was written. The run's own stays locked as long as the run lasts."""
-        closed.context.store.close(finished=True)
         if closed.context is self._first:
-            with suppress(OSError):
-                self._lock = lock_folder(self._first.folder)
+            self._lock = closed.context.store.take_lock()  # without a gap in which another process could take it for a run that ended
+        closed.context.store.close(finished=True)
 
     def unlock(self) -> None:
         """The run is over."""

@@ -18,7 +18,7 @@ from harness.app.traffic import chosen_sessions, with_variants
 from harness.core.endpoint import EndpointMapper, entity_of
 from harness.core.errors import ShadowdiffError, UsageError
 from harness.core.http import SAFE_METHODS
-from harness.core.labels import Aspect, Control, Role, RunMode, SkipReason, VerdictState
+from harness.core.labels import Aspect, Control, ReasonCode, Role, RunMode, SkipReason, VerdictState
 from harness.core.values import Request, Totals, Trial
 from harness.evidence.gate import judge
 from harness.evidence.observed import failures
@@ -316,7 +316,9 @@ class _GateRun:
     async def _has_failed(self) -> bool:
         """Whether the pass under way has failed the run for good."""
         snapshot = await self._pipeline.snapshot()
-        fails = self._judged(snapshot, self._context.tally.totals()).state is VerdictState.FAIL
+        verdict = self._judged(snapshot, self._context.tally.totals())
+        # A wanted change that has not come yet may come with what is still to be sent.
+        fails = verdict.state is VerdictState.FAIL and verdict.reasons[0].code is not ReasonCode.MUST_CHANGE
         return failed_within_pass(snapshot, self._effects.facts(), fails=fails)
 
     def _is_enough(self, snapshot: Snapshot) -> bool:

@@ -62,14 +62,17 @@ class History:
         """The newest, oldest first."""
         self.lost = 0
         """Entries that could not be written."""
-        self.failed: set[str] = set()
-        """The build that failed last: one epoch that failed is not forgotten with the next."""
+        self.failed: dict[str, None] = {}
+        """The builds that failed, the last one last: one epoch that failed is not forgotten with the next."""
 
     def add(self, entry: HistoryEntry) -> None:
         """An epoch is over."""
         self.entries.append(entry)
         if entry.verdict is VerdictState.FAIL:
-            self.failed = {entry.build}
+            self.failed.pop(entry.build, None)
+            self.failed[entry.build] = None
+            if len(self.failed) > HISTORY_ENTRIES_MAX:
+                del self.failed[next(iter(self.failed))]
         try:
             self._append(msgspec.json.encode(entry) + b"\n")
         except OSError:

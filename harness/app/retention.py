@@ -7,6 +7,7 @@ folder. A run under way holds the lock of its folder; one whose process died doe
 import asyncio
 import os
 import shutil
+import stat
 from contextlib import suppress
 from pathlib import Path
 
@@ -131,6 +132,12 @@ def _is_same(path: Path, other: Path) -> bool:
         return False
 
 
+def _is_still(path: Path, lock: int | None) -> bool:
+    """Whether what lies there is the folder that was locked, and no link that somebody has put in its place."""
+    found = path.lstat()
+    return stat.S_ISDIR(found.st_mode) and (lock is None or os.path.samestat(os.fstat(lock), found))
+
+
 def _remove(path: Path, *, finished: bool) -> bool:
     """Take a run away; False where its process lives. run.json goes last: what is left of a removal that was cut off is a run still."""
     try:
@@ -140,6 +147,8 @@ def _remove(path: Path, *, finished: bool) -> bool:
     if lock is None and not finished:
         return False  # without locks nobody can tell
     try:
+        if not _is_still(path, lock):
+            return False
         for entry in sorted(path.iterdir(), key=lambda each: each.name == RUN_FILE):
             if entry.is_dir() and not entry.is_symlink():
                 shutil.rmtree(entry)

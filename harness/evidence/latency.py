@@ -242,7 +242,7 @@ class LatencyBook:
             endpoint.slower += 1
             if endpoint.stake.log_e >= SHOWN_LOG_E and endpoint.slow.offer(bets.trial):
                 self.shown.append(MEDIAN_PATH)
-        reach = reach_of(candidate, secondary)
+        reach = reach_of(candidate / self.beyond, secondary)  # a slow-down that is tolerated must not show as a tail
         if reach:
             endpoint.tails.add(reach)
             for channel in endpoint.tails.channels[: max(0, reach)]:

@@ -19,7 +19,7 @@ import msgspec
 from harness.core.labels import Aspect, Design, Kind
 from harness.core.limits import NOISE_PLACES_PER_TRIAL_MAX
 from harness.core.values import Difference, Scalar
-from harness.evidence.distance import farthest, further, point_of, ranks
+from harness.evidence.distance import Point, farthest, further, point_of, ranks
 from harness.evidence.mix import category_like
 from harness.evidence.style import style_of
 
@@ -101,6 +101,8 @@ def _taken(places: Mapping[tuple[Aspect, str], Pairs], number: int) -> list[tupl
     return (names + names)[start : start + NOISE_PLACES_PER_TRIAL_MAX]
 
 
+TIMES_ALIKE_SECONDS: Final = 60.0
+"""Within this times are taken for the same: more than an exchange takes, and less than any shift of a time zone."""
 _SPREAD: Final = 2_654_435_761
 """Knuth's multiplier: numbers that follow each other begin far from each other."""
 
@@ -155,7 +157,7 @@ def _bet(aspect: Aspect, path: str, values: _Values, asked: Asked) -> NoiseBet |
         style = _style(values.three, asked.design)
         if not asked.alone:
             points = point_of(p), point_of(s), point_of(c)
-            if points[0] and points[1] and points[2] and points[0].time is points[1].time is points[2].time:
+            if points[0] and points[1] and points[2] and _are_apart(points[0], points[1], points[2]):
                 at = points[0].at, points[1].at, points[2].at
                 odd = farthest(at) if asked.design is Design.THREE_ARM else further(*at)
                 far, order, off, time = NOBODY if odd is None else odd, ranks(at), at[2] - at[0], points[0].time
@@ -176,6 +178,16 @@ def _bet(aspect: Aspect, path: str, values: _Values, asked: Asked) -> NoiseBet |
         off=off,
         time=time,
     )
+
+
+def _are_apart(p: Point, s: Point, c: Point) -> bool:
+    """Whether the three can be told apart as points: all numbers, or all times that differ by more than it takes to answer.
+
+    A build that is slow writes later times: that is a matter of latency, and not of what it answers. It treats the three alike.
+    """
+    if not p.time is s.time is c.time:
+        return False
+    return not p.time or max(p.at, s.at, c.at) - min(p.at, s.at, c.at) >= TIMES_ALIKE_SECONDS
 
 
 def _style(three: tuple[Scalar, Scalar, Scalar], design: Design) -> int:

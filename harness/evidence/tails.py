@@ -4,7 +4,8 @@ For each factor k a pair says D = [candidate > k control] - [control > k candida
 swapped; a block of pairs makes one bet, on the sign of its sum. A block with as many of one as of the other makes none. So
 the bets are fair whenever candidate and control are exchangeable block by block, however the answers of a block hang together
 (Shekhar & Ramdas 2023, betting on paired samples; `harness.evidence.latency` on blocks). Answers that are slow one time in
-fifty leave the median where it was, and show here.
+fifty leave the median where it was, and show here. The candidate's time is divided by what the policy tolerates first: that
+can only lower D, and without it a slow-down within the tolerance would show as a tail that is a little fuller.
 """
 
 import math

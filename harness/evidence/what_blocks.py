@@ -32,11 +32,19 @@ class Blocks:
     def decide(self, endpoint: str, aspect: Aspect, severity: Severity) -> bool:
         """The same for all places of one severity: the first rule that fits decides, and what none fits blocks."""
         for rule, pattern in self._rules:
-            if rule.aspect not in (None, aspect) or (rule.severity is not None and _RANK[severity] > _RANK[rule.severity]):
+            if rule.aspect not in (None, aspect) or not _is_of(severity, rule):
                 continue
             if pattern.fullmatch(endpoint):
                 return rule.block
         return True
+
+
+def _is_of(severity: Severity, rule: WhatBlocks) -> bool:
+    """Whether a rule is about differences of this severity: one that blocks about graver ones too, another about milder ones too."""
+    if rule.severity is None:
+        return True
+    milder = _RANK[severity] - _RANK[rule.severity]
+    return milder <= 0 if rule.block else milder >= 0
 
 
 def restless_parts(endpoint: str, found: Iterable[Restless], blocks: Blocks) -> tuple[list[Restless], list[Restless]]:

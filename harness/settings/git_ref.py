@@ -93,15 +93,27 @@ def _inside(path: Path, top: Path) -> str:
 def _top_of(folder: Path, asked: Path) -> Path:
     """The top of the repository of a folder, which need not be in the working tree any more."""
     near = Path(os.path.normpath(folder.absolute()))
-    while not near.is_dir() and near != near.parent:
-        near = near.parent
+    try:
+        while not near.is_dir() and near != near.parent:
+            near = near.parent
+    except OSError as error:
+        raise UsageError(f"cannot be looked for: {error.strerror}", where=str(asked), fix="give another path") from error
     told = _run(near, ["rev-parse", "--show-toplevel"])
     if told.returncode:
         said = _said(told)
         if "not a git repository" in said:
             raise UsageError("lies in no Git repository", where=str(asked), fix="give a file of a repository, or leave the ref out")
         raise UsageError(f"Git does not read the repository: {said}", where=str(asked), fix="mend what Git says")
-    return Path(os.fsdecode(told.stdout.removesuffix(b"\n"))).resolve()
+    top = Path(os.fsdecode(told.stdout.removesuffix(b"\n"))).resolve()
+    own = Path(os.fsdecode(_run(near, ["rev-parse", "--absolute-git-dir"]).stdout.removesuffix(b"\n"))).resolve()
+    inside = own.is_relative_to(top) and not own.is_relative_to(top / ".git")
+    if inside or _run(near, ["rev-parse", "--show-superproject-working-tree"]).stdout.strip():
+        raise UsageError(
+            "lies in a repository within the repository, which the change under test may have put there",
+            where=str(asked),
+            fix="keep the file in the repository itself",
+        )
+    return top
 
 
 def _commit_sha(top: Path, ref: str) -> str:
@@ -133,7 +145,8 @@ def _git(folder: Path, *arguments: str, given: bytes = b"") -> bytes:
 def _run(folder: Path, arguments: list[str], given: bytes = b"") -> "subprocess.CompletedProcess[bytes]":
     environ = {name: value for name, value in os.environ.items() if name not in _POINTS_ELSEWHERE}
     environ |= {"LC_ALL": "C", "GIT_NO_REPLACE_OBJECTS": "1", "GIT_OPTIONAL_LOCKS": "0", "GIT_TERMINAL_PROMPT": "0"}
-    command = ["git", "-C", str(folder), *arguments]
+    # A bare repository in the working tree belongs to the change under test: it must not answer for the one around it.
+    command = ["git", "-c", "safe.bareRepository=explicit", "-C", str(folder), *arguments]
     try:
         return subprocess.run(command, input=given, capture_output=True, env=environ, timeout=GIT_TIMEOUT_S, check=False)
     except FileNotFoundError as error:

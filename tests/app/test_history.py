@@ -50,7 +50,7 @@ def test_the_file_is_bounded_and_keeps_the_newest(tmp_path: Path, monkeypatch: p
 def test_a_disk_that_fails_loses_lines_and_nothing_else(tmp_path: Path) -> None:
     history = History(tmp_path / "not there")
     history.add(entry(1, VerdictState.FAIL, "bad"))
-    assert (history.lost, len(history.entries), history.failed) == (1, 1, {"bad"})
+    assert (history.lost, len(history.entries), list(history.failed)) == (1, 1, ["bad"])
     assert read_history(tmp_path / "not there") == []
 
 
@@ -58,7 +58,7 @@ def test_an_epoch_that_failed_is_not_forgotten_with_the_next(tmp_path: Path) -> 
     history = History(tmp_path)
     for one in (entry(1, VerdictState.FAIL, "a"), entry(2, VerdictState.PASS, "a")):
         history.add(one)
-    assert history.failed == {"a"}
+    assert list(history.failed) == ["a"]
 
 
 def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
@@ -68,3 +68,12 @@ def test_a_line_that_was_cut_is_left_out(tmp_path: Path) -> None:
         file.write(b'{"run": "r.2", "ep\n')
     history.add(entry(3))
     assert [one.epoch for one in read_history(tmp_path)] == [1, 3]
+
+
+def test_a_build_that_failed_is_not_forgotten_when_another_one_fails(tmp_path: Path) -> None:
+    history = History(tmp_path)
+    for number, build in enumerate(("a", "b", *(f"c{index}" for index in range(HISTORY_ENTRIES_MAX - 2))), start=1):
+        history.add(entry(number, VerdictState.FAIL, build))
+    assert {"a", "b"} <= history.failed.keys()
+    history.add(entry(200, VerdictState.FAIL, "one more"))
+    assert (len(history.failed), "a" in history.failed) == (HISTORY_ENTRIES_MAX, False)

@@ -134,3 +134,17 @@ def test_without_a_second_instance_tails_have_no_pairs() -> None:
     one = bets(0, Answer(latency_ms=(5.0, 5.0, 50.0), design=Design.TWO_ARM))
     book.fold(type(one)(**{**{f: getattr(one, f) for f in one.__struct_fields__}, "secondary": None}), endpoint)
     assert endpoint.tails.channels[0].over == 0
+
+
+@pytest.mark.parametrize(("factor", "fails"), [(1.05, False), (1.3, True)])
+def test_a_slow_down_that_is_tolerated_is_no_tail(factor: float, fails: bool) -> None:
+    """All of the candidate's answers take 5 % longer, and times scatter: its tail is fuller, and not against the policy."""
+    rng = random.Random(1)
+    ledger = Ledger(Policy(latency_tolerance=0.05), endpoints=("GET /items/{int}",))
+
+    def answer(seq: int) -> Answer:
+        a, b, c = (20 * rng.lognormvariate(0, 0.25) for _ in range(3))
+        return Answer(entity=f"/items/{seq}", latency_ms=(a, b, c * factor), at_s=seq * 0.05)
+
+    fold_all(ledger, map(answer, range(9000)))
+    assert (ledger.failed() is not None) is fails

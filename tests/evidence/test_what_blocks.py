@@ -33,6 +33,12 @@ def test_the_first_rule_that_fits_decides_and_everything_else_blocks() -> None:
     assert Blocks(()).blocks("GET /a", Aspect.BODY, "$.x", Kind.VALUE)
 
 
+def test_what_does_not_block_from_a_severity_on_is_that_one_and_milder_ones() -> None:
+    """The example of the documentation must not let everything pass."""
+    blocks = Blocks((WhatBlocks(block=False, severity=Severity.MAJOR),))
+    assert [blocks.decide("GET /", Aspect.BODY, severity) for severity in Severity] == [True, False, False]
+
+
 def test_at_least_a_severity_means_that_one_and_graver_ones() -> None:
     blocks = Blocks((WhatBlocks(block=True, severity=Severity.MAJOR), WhatBlocks(block=False)))
     assert [blocks.decide("GET /", Aspect.BODY, severity) for severity in Severity] == [True, True, False]

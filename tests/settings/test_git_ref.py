@@ -2,6 +2,7 @@
 
 import os
 import subprocess
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -138,3 +139,30 @@ def test_a_commit_and_its_trailers(repo: Path) -> None:
     assert trailers_of("only a line") == []
     with pytest.raises(UsageError, match="there is no ref"):
         commit_at(repo, "nowhere")
+
+
+def other_repository(tmp_path: Path) -> Path:
+    """What a change would rather have asked: a repository whose main has another policy."""
+    other = tmp_path / "other"
+    other.mkdir()
+    git(other, "init", "--quiet", "--initial-branch", "main")
+    (other / "policy.yaml").write_text("alpha: 0.5\n")
+    commit(other)
+    return other
+
+
+def test_a_bare_repository_among_the_files_of_the_change_does_not_answer(repo: Path, tmp_path: Path) -> None:
+    git(tmp_path, "clone", "--quiet", "--bare", str(other_repository(tmp_path)), str(tmp_path / "bare"))
+    for entry in (tmp_path / "bare").iterdir():
+        entry.rename(repo / "ci" / entry.name)
+    git(repo, "config", "--file", str(repo / "ci/config"), "core.worktree", ".")
+    git(repo, "config", "--file", str(repo / "ci/config"), "core.bare", "false")
+    with suppress(UsageError):  # to refuse it is as good as to pass it over
+        assert read_at_ref(repo / "ci/policy.yaml", "main") == b"alpha: 0.01\n"
+
+
+def test_a_submodule_of_the_change_does_not_answer(repo: Path, tmp_path: Path) -> None:
+    git(repo, "rm", "--quiet", "-r", "ci")
+    git(repo, "-c", "protocol.file.allow=always", "submodule", "--quiet", "add", str(other_repository(tmp_path)), "ci")
+    with pytest.raises(UsageError, match="repository within the repository"):
+        read_at_ref(repo / "ci/policy.yaml", "main")
