@@ -18,6 +18,7 @@ from harness.evidence.hypothesis import Hypothesis, PoolState
 from harness.evidence.keys import KeyBudget, KeyMemory
 from harness.evidence.latency import LIVE_BLOCK, REPLAY_BLOCK, EndpointLatency, LatencyBook
 from harness.evidence.noise import InTrial, NoiseBook
+from harness.evidence.noise_bets import without_numbers
 from harness.evidence.policy import Policy
 from harness.evidence.reproduction import Exercise, Reproduction
 from harness.evidence.slices import SliceBook
@@ -117,6 +118,7 @@ class Ledger:
         self.hard = HardRules(policy.effects)
         self.blocks = Blocks(policy.blocks)
         self.slices = SliceBook()
+        self._live = live
         self.determinism, self.determinism_aside = DeterminismBook(), DeterminismBook()
         self.aside = Wealth(policy.alpha)
         """A sum of their own for what does not block in latency and determinism: nobody looks at it."""
@@ -335,7 +337,8 @@ class Ledger:
         """Places whose values differ anyhow: the ids of findings of which the trial is worth keeping as an example."""
         moment = self._pass if self._grouped else self.folded
         trial = InTrial(bets.endpoint, endpoint.share, bets.design, moment, self._spell)
-        examples = self.noise.fold(trial, bets.noise, bets.trial)
+        said = bets.noise if self._grouped or not self._live else tuple(map(without_numbers, bets.noise))
+        examples = self.noise.fold(trial, said, bets.trial)
         self._look()
         if not self._grouped:
             self.noise.settle(self.folded, self._pass)

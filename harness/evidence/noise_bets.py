@@ -56,6 +56,15 @@ class NoiseBet(msgspec.Struct, frozen=True, array_like=True):
     time: bool = False
 
 
+def without_numbers(bet: NoiseBet) -> NoiseBet:
+    """The bet as live traffic may take it: numbers have no distance and no order there.
+
+    A measurement hangs together from request to request (slow spells, drifting gauges), each instance's by itself, and there are
+    no fresh passes to draw it anew: single requests are no witnesses then. Times are read from one clock and stay.
+    """
+    return bet if bet.time or (bet.ranks is None and bet.far == NOBODY) else msgspec.structs.replace(bet, far=NOBODY, ranks=None)
+
+
 class _Values(NamedTuple):
     three: tuple[Scalar, Scalar, Scalar]
     control_differs: bool

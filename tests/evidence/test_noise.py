@@ -35,9 +35,16 @@ def twice(draw: Callable[[random.Random, int], Scalar], other: Callable[[random.
 
 
 def run(
-    draw: Draw, design: Design, *, seed: int = 1, trials: int = 1500, alpha: float = 0.01, control: Control = Control.SECONDARY
+    draw: Draw,
+    design: Design,
+    *,
+    seed: int = 1,
+    trials: int = 1500,
+    alpha: float = 0.01,
+    control: Control = Control.SECONDARY,
+    live: bool = False,
 ) -> Ledger:
-    rng, ledger = random.Random(seed), Ledger(Policy(preset="rollout", alpha=alpha), live=True)
+    rng, ledger = random.Random(seed), Ledger(Policy(preset="rollout", alpha=alpha), live=live)
     for number in range(trials):
         answer = Answer(entity=f"/items/{number}", values={"$.x": draw(rng, number)}, design=design, at_s=number * 0.02, control=control)
         ledger.fold(bets(number, answer))
@@ -158,7 +165,7 @@ def test_more_values_than_a_small_set_are_no_categories() -> None:
 
 def test_games_are_bounded_and_the_rest_is_counted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("harness.evidence.noise.NOISE_HYPOTHESES_MAX", 4)
-    rng, ledger = random.Random(1), Ledger(Policy(), live=True)
+    rng, ledger = random.Random(1), Ledger(Policy())
     for number in range(20):
         values: dict[str, Three] = {f"$.f{i}": (rng.random(), rng.random(), rng.random()) for i in range(5)}
         ledger.fold(bets(number, Answer(entity=f"/{number}", values=values)))
@@ -204,3 +211,27 @@ def test_the_candidate_is_no_part_of_that_check() -> None:
     (game,) = [one for one in ledger.noise.games.values() if one.kind is Kind.DISTANCE]
     assert (game.best().instances.apart, game.decided is not None) == (False, True)
     assert game.best().stake.wins == game.best().stake.bets
+
+
+@pytest.mark.parametrize("design", [Design.TWO_ARM, Design.THREE_ARM])
+def test_in_live_traffic_measurements_that_hang_together_do_not_alarm(design: Design) -> None:
+    """Each arm is slow in spells of its own (an autoregression of 0.95 a request): no difference, though requests are no witnesses."""
+
+    def run_of(seed: int) -> bool:
+        rng, level = random.Random(seed), [0.0, 0.0, 0.0]
+
+        def draw(_: random.Random, trial: int) -> tuple[Scalar, Scalar, Scalar]:
+            del trial
+            level[:] = [0.95 * one + rng.gauss(0, 0.31) for one in level]
+            return level[0] + rng.gauss(0, 0.1), level[1] + rng.gauss(0, 0.1), level[2] + rng.gauss(0, 0.1)
+
+        return run(draw, design, seed=seed, trials=600, live=True).failed() is not None
+
+    assert sum(run_of(seed) for seed in range(8)) <= 1
+
+
+def test_in_live_traffic_a_shifted_time_zone_is_found_as_elsewhere() -> None:
+    draw, kind, within = FAULTS["time zone shift"]
+    ledger = run(draw, Design.TWO_ARM, trials=within, live=True)
+    assert ledger.failed() is not None
+    assert kind in named(ledger)
