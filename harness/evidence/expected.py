@@ -19,6 +19,7 @@ from harness.core.attributes import PRESENT
 from harness.core.labels import Aspect, Kind, Role
 from harness.core.values import Comparison, Difference
 from harness.evidence.bets import Bet, TrialBets
+from harness.evidence.restless import Restless
 from harness.evidence.seen import ANYTHING, Seen, within
 
 
@@ -78,7 +79,11 @@ NO_CHANGES: Final = ExpectedChanges()
 def set_apart(bets: TrialBets, comparison: Comparison, changes: ExpectedChanges) -> TrialBets:
     """The trial's bets without those that lie within an accepted change, which are counted as `expected`."""
     accepted = changes.at(bets.endpoint)
-    if not accepted or not bets.bets:
+    if not accepted:
+        return bets
+    if bets.restless:
+        bets = msgspec.structs.replace(bets, restless=_steady(bets.restless, accepted))
+    if not bets.bets:
         return bets
     attributes = dict(bets.attributes)
     kept: list[Bet] = []
@@ -91,6 +96,12 @@ def set_apart(bets: TrialBets, comparison: Comparison, changes: ExpectedChanges)
         return bets
     noise = tuple(bet for bet in bets.noise if (bet.aspect, bet.path) not in alone)
     return msgspec.structs.replace(bets, bets=tuple(kept), expected=tuple(expected), noise=noise)
+
+
+def _steady(restless: tuple[Restless, ...], accepted: Mapping[_Place, Seen]) -> tuple[Restless, ...]:
+    """Without those at an accepted place, whichever arm is the odd one: a new field that is drawn anew each time is what was accepted."""
+    places = {(aspect, path) for aspect, path, _ in accepted}
+    return tuple(one for one in restless if (one.aspect, one.path) not in places)
 
 
 def in_slice(seen: Seen, attributes: Mapping[str, str]) -> bool:

@@ -15,6 +15,7 @@ from harness.evidence.expected import ExpectedChange, ExpectedChanges, set_apart
 from harness.evidence.findings import finding_id
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy
+from harness.evidence.restless import Restless
 from harness.evidence.seen import ANYTHING, Relation, Seen, SeenSlice
 from tests.evidence.build import pair, trial
 
@@ -149,3 +150,14 @@ def test_hypotheses_of_accepted_changes_are_bounded(monkeypatch: pytest.MonkeyPa
 def test_a_comparison_without_differences_is_left_alone() -> None:
     bets = bets_of(trial(), Comparison(trial="t", seq=0))
     assert set_apart(bets, Comparison(trial="t", seq=0), ExpectedChanges((change(),))) is bets
+
+
+@pytest.mark.parametrize("odd", list(Role))
+def test_an_accepted_field_that_is_drawn_anew_each_time_is_no_candidate_that_disagrees_with_itself(odd: Role) -> None:
+    """Whichever arm is the odd one, so that the game stays fair."""
+    here = Restless(Aspect.BODY, "$.x", Kind.VALUE, odd, changed=True)
+    elsewhere = Restless(Aspect.BODY, "$.y", Kind.VALUE, odd, changed=True)
+    bets = msgspec.structs.replace(apart({}), restless=(here, elsewhere))
+    entries = ExpectedChanges((change(kind=Kind.EXTRA),))
+    assert set_apart(bets, Comparison(trial="t", seq=0), entries).restless == (elsewhere,)
+    assert set_apart(bets, Comparison(trial="t", seq=0), ExpectedChanges()).restless == (here, elsewhere)
