@@ -10,13 +10,14 @@ import orjson
 
 from comparators.api import BodyComparator, BodyView, RuleUse
 from comparators.content import Decoded, codings_of, decode
+from comparators.events import common_events
 from comparators.headers import compare_headers, headers_may_differ, names_apart
 from comparators.partial import compare_coded, compare_empty, compare_partial, compare_undecodable
 from comparators.plan import EndpointPlan
 from comparators.sink import bounded
 from comparators.status import compare_status
 from comparators.transport import compare_transport
-from harness.core.http import media_type, status_class
+from harness.core.http import is_event_stream, media_type, status_class
 from harness.core.labels import CHANNEL_OF, Aspect, Channel, Kind
 from harness.core.values import Body, Difference, Exchange, Response
 
@@ -154,6 +155,20 @@ def _chosen(plan: EndpointPlan, left: Side, right: Side) -> tuple[str, Callable[
     if x.unknown or y.unknown:
         return "content", lambda _: compare_coded(x, y)
     one, other = left.view(), right.view()
+    if (x.complete and y.complete) or not (is_event_stream(a.headers) and is_event_stream(b.headers)):
+        return _chosen_whole(plan, (a, one, x), (b, other, y))
+    one, other, found = common_events((one, not x.complete), (other, not y.complete))
+    comparator = _common(plan, one, other)
+    if comparator is None or not one.data or not other.data:
+        return "content", lambda _: found
+    return comparator.name, lambda use: (*found, *comparator.compare(one, other, use))
+
+
+def _chosen_whole(
+    plan: EndpointPlan, left: tuple[Response, BodyView, Decoded], right: tuple[Response, BodyView, Decoded]
+) -> tuple[str, Callable[[RuleUse], Iterable[Difference]]]:
+    """The same for bodies that come to an end."""
+    (a, one, x), (b, other, y) = left, right
     if not one.data or not other.data:
         return "content", lambda _: compare_empty(one, other)
     if not x.complete or not y.complete:

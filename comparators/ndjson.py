@@ -14,12 +14,10 @@ from comparators.json_parse import flat_any, flat_plain, parse
 from comparators.json_walk import TooDeepError, Walker
 from comparators.sink import Sink
 from comparators.text import compare_text
+from harness.core.http import JSON_LINES
 from harness.core.labels import Kind
 from harness.core.values import Difference
 
-_LINES: Final = frozenset(
-    {"application/jsonl", "application/jsonlines", "application/ndjson", "application/x-jsonlines", "application/x-ndjson", "text/x-ndjson"}
-)
 _RECORDS: Final = frozenset({"application/json-seq", "application/geo+json-seq"})
 _RECORD_SEPARATOR: Final = b"\x1e"
 
@@ -41,7 +39,7 @@ class NdjsonComparator(msgspec.Struct, frozen=True):
 
     def matches(self, media_type: str) -> bool:
         """JSON lines (several names are in use) and JSON sequences (RFC 7464)."""
-        return media_type in _LINES or media_type in _RECORDS
+        return media_type in JSON_LINES or media_type in _RECORDS
 
     def compare(self, left: BodyView, right: BodyView, rules: RuleUse) -> Iterable[Difference]:
         """As one array of the lines' values."""

@@ -7,6 +7,13 @@ from harness.core.values import Headers
 SAFE_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS"})
 """Methods mirrored by default. TRACE is safe by RFC 9110 9.2.1 too, and never mirrored: it echoes credentials."""
 
+EVENT_STREAM: Final = "text/event-stream"
+JSON_LINES: Final = frozenset(
+    {"application/jsonl", "application/jsonlines", "application/ndjson", "application/x-jsonlines", "application/x-ndjson", "text/x-ndjson"}
+)
+"""One JSON value a line; several names are in use."""
+_STREAMS: Final = JSON_LINES | {EVENT_STREAM}
+
 HOP_BY_HOP: Final = frozenset(
     {
         "connection",
@@ -49,6 +56,11 @@ def media_type(headers: Headers) -> tuple[str, dict[str, str]]:
         if key.strip():
             parameters[key.strip().lower()] = value.strip().strip('"')
     return essence.strip().lower(), parameters
+
+
+def is_event_stream(headers: Headers) -> bool:
+    """Whether an answer is a row of events, which may have no end: server-sent events, or a JSON value a line."""
+    return media_type(headers)[0] in _STREAMS
 
 
 def connection_headers(headers: Headers) -> frozenset[str]:

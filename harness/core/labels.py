@@ -181,6 +181,18 @@ class FindingClass(StrEnum):
     """Seen, too rare to decide; it keeps a verdict from passing."""
 
 
+class Occurrence(StrEnum):
+    """When a difference happens, as far as passes with requests in parallel and one at a time tell."""
+
+    ALWAYS = "always"
+    """Each request that shows it does so in every pass."""
+    SOMETIMES = "sometimes"
+    UNDER_LOAD = "only_under_load"
+    """Only where requests are sent in parallel, more surely than 95 %."""
+    ALONE = "only_alone"
+    """Only where one request is sent at a time, more surely than 95 %."""
+
+
 class Severity(StrEnum):
     """How much a finding matters, highest first."""
 
@@ -262,6 +274,8 @@ class ShedReason(StrEnum):
     """A shadow target failed or was slow too often, and is left alone for a while."""
     WORKER_LOST = "worker_lost"
     """A worker process ended before the trial was compared."""
+    KILLED = "killed"
+    """The proxy was killed before the trial was stored, and its run resumed."""
     LAG = "lag"
     """The receiver of copies was behind: those who send them must not wait for it."""
 

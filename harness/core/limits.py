@@ -43,6 +43,8 @@ SHADOW_BYTES_IN_FLIGHT_MAX: Final = 256 * 1024 * 1024
 """Captured body bytes held by shadow trials under way; further trials are shed before sending."""
 SHADOW_ANSWER_BYTES_MAX: Final = 8 * 1024 * 1024
 """How much longer than twice stable's answer a shadow's may be; one that goes on is given up, so that it cannot hold up clients."""
+STREAM_SECONDS_MAX: Final = 10.0
+"""How long a shadow's or a replayed stream of events is listened to; what came until then is compared."""
 LIVE_CAPTURE_BYTES_MAX: Final = 256 * 1024 * 1024
 """Captured body bytes held by all live exchanges under way; beyond it an exchange is relayed without being captured."""
 INTERIM_ANSWERS_MAX: Final = 16
@@ -77,6 +79,26 @@ SHADOW_BURST_SECONDS: Final = 0.001
 """How long a shadow may wait for others to be sent with: no client waits for it, and each wake-up of a target costs."""
 RATE_BURST_SECONDS: Final = 0.1
 """How much of a second's requests may go to a shadow target at once after a pause."""
+BACK_OFF_SPELL_SECONDS: Final = 10.0
+"""For so long exchanges with a target are gathered before it is looked whether they became slower or worse."""
+BACK_OFF_EXCHANGES_MIN: Final = 20
+"""And so many."""
+BACK_OFF_LATENCIES_MAX: Final = 256
+"""Of these the median is taken: the first of a spell."""
+BACK_OFF_SPELLS: Final = 12
+"""The recent past of a target, in spells."""
+BACK_OFF_FACTOR_MAX: Final = 64
+"""How much seldomer a target that suffers is asked again, at most."""
+CONFIRM_RATE_MAX: Final = 100.0
+"""Requests a second that may be asked again of a target, at most."""
+CONFIRM_DAILY_MAX: Final = 10_000_000
+"""And in a day."""
+CONFIRM_WAITING_MAX: Final = 256
+"""Requests that are held to be asked again."""
+CONFIRM_WAITING_BYTES_MAX: Final = 32 * 1024 * 1024
+"""And their bodies, with those of the answers that are held with them."""
+CONFIRM_SENDS_MAX: Final = 200
+"""How often one request is asked again at most."""
 BREAKER_WINDOW: Final = 200
 """Last exchanges with a shadow target that its breaker looks at."""
 BREAKER_EXCHANGES_MIN: Final = 100
@@ -337,6 +359,10 @@ EPOCH_SECONDS_MIN: Final = 10
 """The shortest period of epochs."""
 EPOCHS_KEPT_MAX: Final = 100
 """Epochs after the first whose folders are kept; the oldest go first, their verdicts stay in the history."""
+STORE_FLUSH_SECONDS: Final = 1.0
+"""How often a live run hands what it stores to the system: so much evidence at most is lost with a process that is killed."""
+CHECKPOINT_SECONDS: Final = 5.0
+"""How often it has the disk take that, and writes down where it stands: so much at most is lost with the machine."""
 VERDICT_STALE_SECONDS_MAX: Final = 60
 """Age of the ledger's last word beyond which the verdict endpoint answers inconclusive."""
 STORE_BUFFER_BYTES_MAX: Final = 64 * 1024
@@ -434,5 +460,9 @@ REPEATED_REQUESTS_MAX: Final = 20_000
 """Requests of a pass whose answers are kept, to be compared with what the same arms say in the next one."""
 REPEATED_BYTES_MAX: Final = 64 * 1024 * 1024
 """What those answers may hold."""
+ALONE_PASSES_MAX: Final = 3
+"""Passes of a run that send one request at a time, to tell what happens only under load."""
+ALONE_PASS_SECONDS_MAX: Final = 60.0
+"""How long such a pass may take, by what the requests of a pass took together."""
 RESTLESS_PLACES_MAX: Final = 2_000
 """Places at which an arm disagreed with itself that are watched one by one; beyond it only all together."""

@@ -55,6 +55,20 @@ class Tally:
         """The harness answered the client itself."""
         self._slots[_SLOT["refused", reason]] += count
 
+    def carry(self, totals: Totals) -> None:
+        """Go on from what a process counted that is no more."""
+        self._slots[_REQUESTS] += totals.requests
+        self._slots[_COMPARED] += totals.compared
+        self._slots[_DIVERGED] += totals.diverged
+        for group, labels in _GROUPS:
+            for label in labels:
+                self._slots[_SLOT[group, label]] += getattr(totals, group).get(str(label), 0)
+
+    def own(self) -> Totals:
+        """The counts of this tally alone, included ones left out."""
+        alone = Tally(self._slots)
+        return alone.totals()
+
     def handed_on(self) -> None:
         """A trial was given to another process to be compared: its outcome is counted there."""
         self._slots[_HANDED_ON] += 1

@@ -25,11 +25,13 @@ class Body(msgspec.Struct, frozen=True, gc=False):
     data: bytes = b""
     size: int = 0
     digest: str = ""
+    open: bool = False
+    """A stream of events that had not ended when the harness stopped listening."""
 
     @property
     def truncated(self) -> bool:
         """Whether the harness kept only a prefix."""
-        return self.size > len(self.data)
+        return self.open or self.size > len(self.data)
 
 
 def body_of(data: bytes) -> Body:
@@ -162,6 +164,8 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
     """The sender's own trace, under which stable's effects are found, where the live request carried one."""
     effects_seen: EffectsSeen = EffectsSeen.NONE
     """Whether effects were watched, and whether all of this trial's had come when it was judged."""
+    alone: bool = False
+    """Of a capture: its pass sends one request at a time."""
 
     def arms(self) -> Iterator[Arm]:
         """The arms present, stable first."""

@@ -4,6 +4,9 @@ What belongs to one trial travels in the trial (`Arm.effects`); here is what doe
 not be attributed, what could not be seen, and how the stored state ended.
 """
 
+from collections import Counter
+from collections.abc import Mapping
+
 import msgspec
 
 
@@ -72,3 +75,39 @@ class EffectsFacts(msgspec.Struct, frozen=True, kw_only=True):
     tables: tuple[TableDifference, ...] = ()
     tables_compared: int = 0
     """Tables whose final state was compared, over all passes."""
+
+
+def joined(before: EffectsFacts, now: EffectsFacts) -> EffectsFacts:
+    """What two processes saw of one live run, the one after the other: counts add up. States are not compared there."""
+    watched = {one.collector: one for one in before.watched}
+    for one in now.watched:
+        earlier = watched.get(one.collector)
+        watched[one.collector] = one if earlier is None else _joined(earlier, one)
+    rest: dict[tuple[str, str], Counter[str]] = {}
+    for each in (*before.unattributed, *now.unattributed):
+        rest.setdefault((each.collector, each.operation), Counter()).update(each.counts)
+    return msgspec.structs.replace(
+        now,
+        watched=tuple(watched.values()),
+        complete=before.complete + now.complete,
+        timed_out=before.timed_out + now.timed_out,
+        unattributed=tuple(Unattributed(collector=key[0], operation=key[1], counts=dict(counts)) for key, counts in rest.items()),
+    )
+
+
+def _joined(before: Watched, now: Watched) -> Watched:
+    lapses: dict[tuple[str, str, bool], int] = {}
+    for lapse in (*before.lapses, *now.lapses):
+        key = (lapse.what, lapse.role, lapse.blind)
+        lapses[key] = lapses.get(key, 0) + lapse.count
+    return msgspec.structs.replace(
+        now,
+        seen=_sum(before.seen, now.seen),
+        unattributed=_sum(before.unattributed, now.unattributed),
+        late=_sum(before.late, now.late),
+        lapses=tuple(LapseFact(what=what, role=role, blind=blind, count=count) for (what, role, blind), count in lapses.items()),
+    )
+
+
+def _sum(one: Mapping[str, int], other: Mapping[str, int]) -> dict[str, int]:
+    return {name: one.get(name, 0) + other.get(name, 0) for name in (*one, *(name for name in other if name not in one))}

@@ -170,6 +170,10 @@ class Call:
             return self._pool.calls.limit_s
         return self._seen_s + self._pool.calls.limit_s - now_s
 
+    def expire_within(self, seconds: float) -> asyncio.TimerHandle:
+        """Its time is up so soon from now, if not before; whoever asked cancels that when the call is over."""
+        return self._loop.call_later(seconds, self.expire)
+
     def expire(self) -> None:
         """Its time is up."""
         self.fail(ErrorKind.TIMEOUT, f"no {'complete answer' if self._total else 'byte'} within {self._pool.calls.limit_s:g} s")

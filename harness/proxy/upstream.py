@@ -10,10 +10,12 @@ import ssl
 from collections import deque
 from collections.abc import Callable
 
+import msgspec
+
 from harness.core.clock import Clock
-from harness.core.http import SAFE_METHODS
+from harness.core.http import SAFE_METHODS, is_event_stream
 from harness.core.labels import ErrorKind
-from harness.core.limits import UPSTREAM_IDLE_CONNECTIONS_MAX
+from harness.core.limits import STREAM_SECONDS_MAX, UPSTREAM_IDLE_CONNECTIONS_MAX
 from harness.core.plain import AnyExchange, PlainAnswer, PlainExchange, opened_exchange, read_answer, read_request
 from harness.core.values import Exchange, Headers, Request, Response, TransportError
 from harness.proxy import wire
@@ -296,7 +298,7 @@ class UpstreamPool:
 class _Collector:
     """Reads a whole answer into an Exchange."""
 
-    __slots__ = ("_body", "_budget", "_bytes_max", "_clock", "_done", "_first_byte_ns", "_head", "_raw", "_sent", "call")
+    __slots__ = ("_body", "_budget", "_bytes_max", "_clock", "_done", "_first_byte_ns", "_head", "_raw", "_sent", "_stream", "call")
 
     def __init__(
         self,
@@ -318,6 +320,8 @@ class _Collector:
         self._body: BodyCapture | None = None
         self._head: AnswerHead | None = None
         self._first_byte_ns = 0
+        self._stream: asyncio.TimerHandle | None = None
+        """Set where the answer is a stream of events: when it is no longer listened to."""
         self.call: Call | None = None
 
     def answer_plain(self, answer: PlainAnswer) -> None:
@@ -339,6 +343,8 @@ class _Collector:
         self._head = head
         self._body = BodyCapture(self._budget)
         self._first_byte_ns = self._clock.monotonic_ns()
+        if self.call is not None and is_event_stream(head.headers):
+            self._stream = self.call.expire_within(STREAM_SECONDS_MAX)
 
     def answer_body(self, data: bytes) -> None:
         body, call = self._body, self.call
@@ -349,14 +355,20 @@ class _Collector:
             call.fail(ErrorKind.TOO_LARGE, f"the answer's body is longer than {self._bytes_max} bytes")
 
     def answer_end(self, trailers: Headers) -> None:
+        self._finish(self._answer(trailers), None, self._clock.monotonic_ns())
+
+    def _answer(self, trailers: Headers = (), *, still_open: bool = False) -> Response:
         head, body = self._head, self._body
         assert head is not None
         assert body is not None
-        response = Response(status=head.status, headers=head.headers, body=body.body(), reason=head.reason, trailers=trailers)
-        self._finish(response, None, self._clock.monotonic_ns())
+        kept = msgspec.structs.replace(body.body(), open=True) if still_open else body.body()
+        return Response(status=head.status, headers=head.headers, body=kept, reason=head.reason, trailers=trailers)
 
     def answer_failed(self, error: TransportError) -> None:
-        self._finish(None, error, self._clock.monotonic_ns())
+        if self._stream is not None and error.kind in (ErrorKind.TIMEOUT, ErrorKind.TOO_LARGE):  # it was the harness that ended it
+            self._finish(self._answer(still_open=True), None, self._clock.monotonic_ns())
+        else:
+            self._finish(None, error, self._clock.monotonic_ns())
 
     def answer_read(self) -> None:
         """Nothing to pass on."""
@@ -380,6 +392,8 @@ class _Collector:
         # What holds the call holds nothing more through it: a connection that was given up is freed by the collector of cycles, late.
         if self._body is not None:
             self._body.release()
+        if self._stream is not None:
+            self._stream.cancel()
         self.call = self._done = self._body = None
         sent = self._sent
         done(

@@ -22,6 +22,7 @@ from harness.core.labels import Aspect, Control, Design, FindingClass, Kind, Rea
 from harness.core.values import Response, body_of
 from harness.evidence.policy import Policy
 from harness.evidence.snapshot import EndpointState, Evidence, Interval, Snapshot
+from harness.proxy import upstream
 from harness.report.model import Report
 from harness.settings.load import Loaded
 from harness.settings.schema import EndpointSettings, ReplaySettings, Settings, StoreSettings, TargetSettings, TargetsSettings
@@ -420,3 +421,36 @@ def test_a_build_that_does_not_start_again_ends_the_run_with_a_report_of_the_ear
     assert "licence" not in said, "a build's output is for the terminal"
     assert any("the licence has run out" in said for said in ui.warnings)
     assert record_in(out).finished
+
+
+def _events(every_s: float, *, names: str = "abc", end: bool = False) -> Callable[[web.Request], Awaitable[web.StreamResponse]]:
+    """A build that sends events for ever, or only these."""
+
+    async def answer(request: web.Request) -> web.StreamResponse:
+        response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+        await response.prepare(request)
+        number = 0
+        while not end or number < len(names):
+            await response.write(f"event: {names[number % len(names)]}\ndata: {number}\n\n".encode())
+            number += 1
+            await asyncio.sleep(every_s)
+        return response
+
+    return answer
+
+
+@pytest.mark.parametrize(
+    ("candidate", "expected"),
+    [(_events(0.004), 0), (_events(0.004, names="abx"), 1), (_events(0.004, end=True), 1)],
+    ids=["alike", "another event", "an end"],
+)
+def test_trap_7_streams_without_end_are_compared_as_far_as_they_were_heard(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, candidate: Any, expected: int
+) -> None:
+    monkeypatch.setattr(upstream, "STREAM_SECONDS_MAX", 0.25)
+    file = capture(tmp_path / "events.gor", [get(f"/events/{number}") for number in range(8)])
+    ui = Heard()
+    assert asyncio.run(against(candidate, tmp_path / "run", file, ui=ui, stable=_events(0.005))) == expected, ui.text
+    report = report_in(tmp_path / "run")
+    assert report.totals.compared == report.totals.requests
+    assert not [finding for finding in report.findings if finding.aspect is Aspect.TRANSPORT]

@@ -493,3 +493,45 @@ def test_an_unusable_ca_file_is_a_set_up_error(tmp_path: Path) -> None:
                 UpstreamPool(target, connect_timeout_s=1, exchange_timeout_s=1, clock=SystemClock())
 
     run(main())
+
+
+@pytest.mark.parametrize("loop", LOOPS)
+def test_a_stream_without_end_is_an_answer_as_far_as_it_was_heard(monkeypatch: pytest.MonkeyPatch, loop: str) -> None:
+    monkeypatch.setattr(upstream_module, "STREAM_SECONDS_MAX", 0.3)
+
+    async def for_ever(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        writer.write(b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            while True:
+                writer.write(b"data: 1\n\n")
+                await writer.drain()
+                await asyncio.sleep(0.02)
+
+    async def test(pool: UpstreamPool, upstream: Upstream) -> None:
+        exchange = await pool.send(GET)
+        assert exchange.error is None
+        assert exchange.response is not None
+        assert exchange.response.body.open
+        assert exchange.response.body.data.startswith(b"data: 1\n\n")
+        assert not pool.calls.all()
+
+    with_pool(for_ever, test, loop)
+
+
+def test_a_stream_that_ends_or_breaks_is_what_it_is(monkeypatch: pytest.MonkeyPatch) -> None:
+    head = b"HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nTransfer-Encoding: chunked\r\n\r\n"
+
+    async def test(pool: UpstreamPool, upstream: Upstream) -> None:
+        whole = await pool.send(GET)
+        assert whole.response is not None
+        assert not whole.response.body.open
+        assert kind(await pool.send(GET)) is ErrorKind.RESET
+
+    async def once_whole(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        end = b"0\r\n\r\n" if len(upstream.seen) == 1 else b""
+        writer.write(head + b"9\r\ndata: 1\n\n\r\n" + end)
+        await writer.drain()
+        if not end:
+            await reset(upstream, reader, writer, seen)
+
+    with_pool(once_whole, test)
