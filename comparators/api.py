@@ -10,7 +10,11 @@ from collections.abc import Iterable
 from typing import Final, Protocol, runtime_checkable
 
 from harness.core.canon import NOWHERE, AspectRules, Place, Step
+from harness.core.labels import Aspect, Kind
 from harness.core.values import Difference
+
+Places = frozenset[tuple[Aspect, str, Kind]]
+NO_PLACES: Final[Places] = frozenset()
 
 
 class BodyView:
@@ -33,11 +37,13 @@ class BodyView:
 class RuleUse:
     """The rules of one endpoint and aspect during one comparison, and which of them had an effect."""
 
-    __slots__ = ("rules", "used")
+    __slots__ = ("every", "rules", "used")
 
-    def __init__(self, rules: AspectRules | None = None, used: set[int] | None = None) -> None:
+    def __init__(self, rules: AspectRules | None = None, used: set[int] | None = None, every: Places = NO_PLACES) -> None:
         self.rules = rules
         self.used: set[int] = set() if used is None else used
+        self.every = every
+        """Where every differing element of an array is wanted, and not only the first one (a `Sink` knows how)."""
 
     @property
     def root(self) -> Place:

@@ -19,7 +19,7 @@ from collections.abc import Iterable
 from functools import lru_cache
 from typing import Any, Final
 
-from comparators.api import ABSENT, RuleUse
+from comparators.api import ABSENT, Places, RuleUse
 from comparators.effect_pairs import Doing, Pairing, pair_up
 from comparators.effect_rows import settled
 from comparators.json_parse import flat_any, flat_plain
@@ -73,8 +73,8 @@ class _NotedSink(Sink):
 
     __slots__ = ("addition",)
 
-    def __init__(self) -> None:
-        super().__init__(Aspect.EFFECTS)
+    def __init__(self, every: Places) -> None:
+        super().__init__(Aspect.EFFECTS, every=every)
         self.addition = ""
 
     def add(self, path: str, kind: Kind, left: object, right: object, *, where: str = "", note: str = "") -> None:
@@ -95,7 +95,7 @@ class _Comparison:
         self._right = right
         self._use = use
         self._note = joined(note, _CUT if left.cut or right.cut else "")
-        self._sink = _NotedSink()
+        self._sink = _NotedSink(use.every)
         self._pairings: dict[str, Pairing] = {}
 
     def found(self, ordered: tuple[str, ...]) -> tuple[Difference, ...]:

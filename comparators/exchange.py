@@ -95,7 +95,7 @@ class _Pair:
         self.used = used
 
     def run(self, aspect: Aspect, name: str, compare: Callable[[RuleUse], Iterable[Difference]]) -> list[Difference]:
-        return run_comparator(aspect, name, compare, RuleUse(self.plan.rules.aspect(aspect), self.used))
+        return run_comparator(aspect, name, compare, RuleUse(self.plan.rules.aspect(aspect), self.used, self.plan.every))
 
 
 def run_comparator(aspect: Aspect, name: str, compare: Callable[[RuleUse], Iterable[Difference]], use: RuleUse) -> list[Difference]:
@@ -126,7 +126,7 @@ def compare_sides(left: Side, right: Side, plan: EndpointPlan, used: set[int], b
         found += pair.run(Aspect.STATUS, "status", lambda _: compare_status(a, b))
         if found and status_class(a.status) != status_class(b.status):
             # An error page against an answer is another document: its every field would differ, from one cause.
-            return bounded(found)
+            return bounded(found, plan.every)
     with_body = left.has_body or right.has_body
     apart = names_apart(a.headers, b.headers)
     if headers_may_differ(a, b, apart, body_compared=with_body):
@@ -143,7 +143,7 @@ def compare_sides(left: Side, right: Side, plan: EndpointPlan, used: set[int], b
             if key not in bodies:
                 bodies[key] = pair.run(Aspect.BODY, *_chosen(plan, *key))
             found += bodies[key]
-    return bounded(found) if found else ()
+    return bounded(found, plan.every) if found else ()
 
 
 def _chosen(plan: EndpointPlan, left: Side, right: Side) -> tuple[str, Callable[[RuleUse], Iterable[Difference]]]:

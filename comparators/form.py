@@ -33,7 +33,7 @@ class FormComparator(msgspec.Struct, frozen=True):
         """Field by field."""
         if left.data == right.data:
             return ()
-        sink = Sink()
+        sink = Sink(every=rules.every)
         a, b = fields_of(left.data.decode("latin-1")), fields_of(right.data.decode("latin-1"))
         Walker(sink, rules, flat_any).compare(*as_objects(a, b))
         return sink.differences()

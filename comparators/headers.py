@@ -130,7 +130,7 @@ def compare_headers(
     left: Response, right: Response, requests: tuple[Request, Request], use: RuleUse, *, body_compared: bool
 ) -> tuple[Difference, ...]:
     """Differences of two answers' header fields, and trailers under `trailers`. `body_compared`: Content-Length adds nothing."""
-    out = Out(Sink(Aspect.HEADERS), use)
+    out = Out(Sink(Aspect.HEADERS, every=use.every), use)
     apart = names_apart(left.headers, right.headers)
     coded_apart = "content-encoding" in apart and codings_of(left.headers) != codings_of(right.headers)
     ignored = _IGNORED_WITH_BODY if body_compared or coded_apart else _IGNORED

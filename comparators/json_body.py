@@ -64,7 +64,7 @@ def compare_documents(a: Document, b: Document, left: BodyView, right: BodyView,
         return compare_text(left, right, rules, "nested too deeply for JSON; compared as text")
     if a.problem and b.problem:
         return compare_text(left, right, rules, "not JSON on either side; compared as text")
-    sink = Sink()
+    sink = Sink(every=rules.every)
     if a.problem or b.problem:
         sink.add("$", Kind.MALFORMED, *_sides(a, left, right), where="$", note=a.problem or b.problem)
         return sink.differences()

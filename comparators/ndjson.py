@@ -48,7 +48,7 @@ class NdjsonComparator(msgspec.Struct, frozen=True):
         a, b = _records(left), _records(right)
         if a.too_deep or b.too_deep:
             return compare_text(left, right, rules, "nested too deeply for JSON; compared as text")
-        sink = Sink()
+        sink = Sink(every=rules.every)
         try:
             Walker(sink, rules, flat_plain if a.plain and b.plain else flat_any).compare(a.values, b.values)
         except (TooDeepError, RecursionError):

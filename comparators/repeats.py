@@ -5,7 +5,8 @@ that does not is looked at here, arm by arm, for the evidence of `harness.eviden
 
 Passes go in pairs, the first with the second, the third with the fourth: no answer takes part in two comparisons. With the second
 compared to the third as well, an arm that happened to answer oddly in the second would be expected to change once more, which is
-no fair game.
+no fair game. The second of a pair may be sent one request at a time (harness/app/alone.py), for all arms alike: then they are
+compared under load and without it.
 """
 
 from typing import Final

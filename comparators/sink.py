@@ -10,11 +10,11 @@ from typing import Any, Final
 import msgspec
 import orjson
 
-from comparators.api import ABSENT, Absent
+from comparators.api import ABSENT, NO_PLACES, Absent, Places
 from comparators.paths import printable
 from harness.core import limits
 from harness.core.labels import MIRRORED_KIND, Aspect, Kind
-from harness.core.values import Difference, Scalar
+from harness.core.values import Difference, Further, Scalar
 
 _MORE: Final = "further differences of this pair were left out"
 _INT_MAX: Final = 2**63
@@ -51,10 +51,13 @@ def _rank(kind: Kind) -> str:
 class Sink:
     """Collects the differences of one aspect of one pair."""
 
-    __slots__ = ("_aspect", "_cut_at", "_found")
+    __slots__ = ("_aspect", "_cut_at", "_every", "_found", "_further")
 
-    def __init__(self, aspect: Aspect = Aspect.BODY) -> None:
+    def __init__(self, aspect: Aspect = Aspect.BODY, *, every: Places = NO_PLACES) -> None:
+        """At the places of `every` all elements that differ are kept, up to EXPECTED_ELEMENTS_MAX; elsewhere they are counted."""
         self._aspect = aspect
+        self._every = every
+        self._further: dict[tuple[str, Kind], tuple[list[tuple[Scalar, Scalar]], int]] = {}
         self._found: dict[tuple[str, Kind], list[Any]] = {}
         self._cut_at: _Key | None = None
 
@@ -65,12 +68,29 @@ class Sink:
         entry = self._found.get((path, kind))
         if entry is not None:
             entry[4] += 1
+            if self._every:
+                self._one_more(path, kind, left, right)
             return
         if self._cut_at is not None and (path, _rank(kind)) >= self._cut_at:
             return
         self._found[path, kind] = [preview(left), preview(right), where, note, 0]
         if len(self._found) > 2 * limits.DIFFERENCES_PER_PAIR_MAX:
             self._prune()
+
+    def left_out(self, path: str, kind: Kind) -> None:
+        """More may differ there than was looked at."""
+        if (self._aspect, path, kind) in self._every:
+            pairs, more = self._further.get((path, kind), ([], 0))
+            self._further[path, kind] = (pairs, more + 1)
+
+    def _one_more(self, path: str, kind: Kind, left: object, right: object) -> None:
+        if (self._aspect, path, kind) not in self._every:
+            return
+        pairs, more = self._further.setdefault((path, kind), ([], 0))
+        if len(pairs) < limits.EXPECTED_ELEMENTS_MAX:
+            pairs.append((preview(left), preview(right)))
+        else:
+            self._further[path, kind] = (pairs, more + 1)
 
     def one_sided(self, path: str, left: object, right: object, *, where: str = "", note: str = "") -> None:
         """Keep something that one side has and the other (ABSENT) has not."""
@@ -90,7 +110,15 @@ class Sink:
             Difference(self._aspect, path, kind, left, right, where, _counted(note, more))
             for (path, kind), (left, right, where, note, more) in self._found.items()
         ]
+        if self._further:
+            found = [self._with_further(difference) for difference in found]
         return _marked(found) if self._cut_at is not None else tuple(found)
+
+    def _with_further(self, difference: Difference) -> Difference:
+        further = self._further.get((difference.path, difference.kind))
+        if further is None:
+            return difference
+        return msgspec.structs.replace(difference, further=Further(tuple(further[0]), further[1]))
 
     def _prune(self) -> None:
         """Keep the first ones by path; a kind and its mirror at the boundary fall together."""
@@ -101,11 +129,17 @@ class Sink:
         self._found = {key: self._found[key] for key in kept}
 
 
-def bounded(differences: Iterable[Difference]) -> tuple[Difference, ...]:
-    """One difference for each (aspect, path, kind), at most DIFFERENCES_PER_PAIR_MAX; the last one says that there were more."""
+def bounded(differences: Iterable[Difference], every: Places = NO_PLACES) -> tuple[Difference, ...]:
+    """One difference for each (aspect, path, kind), at most DIFFERENCES_PER_PAIR_MAX; the last one says that there were more.
+
+    At the places of `every` the first one carries the others.
+    """
     unique: dict[tuple[Aspect, str, Kind], Difference] = {}
     for difference in differences:
-        unique.setdefault((difference.aspect, difference.path, difference.kind), difference)
+        key = (difference.aspect, difference.path, difference.kind)
+        first = unique.setdefault(key, difference)
+        if every and first is not difference and key in every:
+            unique[key] = _joined(first, difference)
     if len(unique) <= limits.DIFFERENCES_PER_PAIR_MAX:
         return tuple(unique.values())
     order = list(Aspect)
@@ -115,6 +149,14 @@ def bounded(differences: Iterable[Difference]) -> tuple[Difference, ...]:
     while (kept[-1].aspect, kept[-1].path, _rank(kept[-1].kind)) == (cut.aspect, cut.path, _rank(cut.kind)):
         kept.pop()
     return _marked(kept)
+
+
+def _joined(first: Difference, other: Difference) -> Difference:
+    """A difference that carries another one of the same place, with what that one carries."""
+    a, b = (difference.further or Further(()) for difference in (first, other))
+    pairs = (*a.pairs, (other.left, other.right), *b.pairs)
+    kept = pairs[: limits.EXPECTED_ELEMENTS_MAX]
+    return msgspec.structs.replace(first, further=Further(kept, a.left_out + b.left_out + len(pairs) - len(kept)))
 
 
 def _marked(differences: list[Difference]) -> tuple[Difference, ...]:

@@ -71,7 +71,7 @@ class _LineWalker(Walker):
 def compare_text(left: BodyView, right: BodyView, rules: RuleUse, note: str = "") -> tuple[Difference, ...]:
     """Differences of two bodies as text; `note` is added to each."""
     a, b = decoded(left), decoded(right)
-    sink = Sink()
+    sink = Sink(every=rules.every)
     ends = _line_ends(a), _line_ends(b)
     if ends[0] != ends[1] and all(ends):
         sink.add("$.line_end", Kind.FORMAT, *ends, where="$", note=f"{ends[0]} against {ends[1]}")
@@ -116,6 +116,7 @@ def _compare_whole(left: list[str], right: list[str], sink: Sink) -> None:
         sink.add(LINE, Kind.LENGTH, len(left), len(right), where=f"line {first + 1}", note="lines; too many to be compared one by one")
     else:
         sink.add(LINE, Kind.VALUE, left[first], right[first], where=f"line {first + 1}", note="too many lines to be compared one by one")
+        sink.left_out(LINE, Kind.VALUE)
 
 
 COMPARATOR: Final = TextComparator()

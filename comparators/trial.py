@@ -69,6 +69,6 @@ class _Effects:
         if left not in self._arms or right not in self._arms:
             return ()
         a, b = self._arms[left], self._arms[right]
-        use = RuleUse(self._endpoint.rules.aspect(Aspect.EFFECTS), self._used)
+        use = RuleUse(self._endpoint.rules.aspect(Aspect.EFFECTS), self._used, self._endpoint.every)
         ordered, note = self._endpoint.ordered, self._note
         return tuple(run_comparator(Aspect.EFFECTS, "effects", lambda use: compare_effects(a, b, use, ordered, note), use))

@@ -6,15 +6,13 @@ from typing import Final, NamedTuple
 
 import msgspec
 
-from harness.core.labels import FindingClass, ReasonCode
-from harness.evidence.expected import ExpectedChange, ExpectedFacts
+from harness.core.labels import Aspect, Control, FindingClass, Kind, ReasonCode
+from harness.evidence.expected import MEDIAN, RATE_LEVEL, ExpectedChange, ExpectedFacts, is_held
 from harness.evidence.hypothesis import Hypothesis
-from harness.evidence.martingale import excess_interval, log_rate_e
+from harness.evidence.martingale import LN10, excess_interval, log_rate_e
 from harness.evidence.snapshot import Evidence, Interval, Reason, Snapshot
-from harness.evidence.words import count_of, listed, reason
+from harness.evidence.words import count_of, listed, percent, reason
 
-RATE_LEVEL: Final = 0.01
-"""Chance, over all entries together, that a change which is no more frequent than it was seen to be fails for its frequency."""
 HAPPENS_LEVEL: Final = 0.05
 """A change that still happened would have been missed with this chance at most, where its absence is told."""
 RATE_UNKNOWN: Final = 0.1
@@ -39,7 +37,10 @@ def told(snapshot: Snapshot, expected: ExpectedFacts) -> Told:
         found = by_id.get(change.id)
         if (more := _too_often(change, found, snapshot, len(expected.applied))) is not None:
             failures.append(more)
-        if change.must_change and (found is None or not found.expected):
+        elif found is not None and _outside(found, len(expected.applied)):
+            failures.append(_more_often(change, found))
+        slower = found is not None and found.aspect is Aspect.LATENCY
+        if change.must_change and (found is None or not (found.expected or slower)):
             missing = _missing(change, found, snapshot)
             (failures if missing.code is ReasonCode.MUST_CHANGE else doubts).append(missing)
     return Told(tuple(failures), tuple(doubts), tuple(_notes(snapshot, expected)))
@@ -66,6 +67,12 @@ def with_expected(evidence: Evidence, hypothesis: Hypothesis, trials: int) -> Ev
     )
 
 
+def merged(findings: list[Evidence], apart: list[Evidence]) -> list[Evidence]:
+    """The findings without those on a shift that was accepted of which the same place shows another shift as well."""
+    also = {one.id for one in apart}
+    return [finding for finding in findings if finding.id not in also]
+
+
 def changed_since(finding: Evidence, expected: ExpectedFacts) -> ExpectedChange | None:
     """The accepted change at a finding's place, of which the finding shows another form: the same kind first."""
     here = [
@@ -79,6 +86,11 @@ def changed_since(finding: Evidence, expected: ExpectedFacts) -> ExpectedChange 
 def code_of(finding: Evidence, expected: ExpectedFacts) -> ReasonCode:
     """Why a divergence fails: it is one, or an accepted change that is not as it was accepted any more."""
     return ReasonCode.DIVERGENCE if changed_since(finding, expected) is None else ReasonCode.ACCEPTED_BUT_CHANGED
+
+
+def latency_code(finding: Evidence, expected: ExpectedFacts) -> ReasonCode:
+    """The same for a finding on latency."""
+    return ReasonCode.LATENCY if changed_since(finding, expected) is None else ReasonCode.ACCEPTED_BUT_CHANGED
 
 
 def changed_words(finding: Evidence, expected: ExpectedFacts) -> str:
@@ -111,8 +123,39 @@ def _too_often(change: ExpectedChange, found: Evidence | None, snapshot: Snapsho
     return reason(ReasonCode.ACCEPTED_BUT_CHANGED, message, change.id)
 
 
+def _outside(found: Evidence, entries: int) -> bool:
+    """Whether noisy values, latency or determinism show what was accepted of them more often, by a test that holds at every look."""
+    return found.noted is not None and found.noted.outside_log10 * LN10 >= math.log(entries / RATE_LEVEL)
+
+
+def _more_often(change: ExpectedChange, found: Evidence) -> Reason:
+    now = 0.0 if found.noted is None else found.noted.hits / max(1, found.noted.looks)
+    message = (
+        f"{_where(change)}: what {change.by} accepted was seen in at most {percent(change.seen.rate_high)} of the traffic, "
+        f"and shows in {percent(now)} now."
+    )
+    return reason(ReasonCode.ACCEPTED_BUT_CHANGED, message, change.id)
+
+
+def _missing_held(change: ExpectedChange, snapshot: Snapshot) -> Reason:
+    """The same for what is told of many requests only: it failed where the latency as a whole lies below what was accepted."""
+    state = next((state for state in snapshot.endpoints if state.endpoint == change.endpoint), None)
+    interval = None if state is None else state.interval
+    below = change.seen.low is not None and interval is not None and interval.high < change.seen.low
+    if change.aspect is Aspect.LATENCY and change.path == MEDIAN and below and interval is not None:
+        message = (
+            f"{_where(change)}: it must change ({change.reason}), and the ratio of the medians is between {interval.low:.3g} "
+            f"and {interval.high:.3g} now."
+        )
+        return reason(ReasonCode.MUST_CHANGE, message, change.id)
+    message = f"{_where(change)}: it must change ({change.reason}), and was not found beyond chance in this traffic."
+    return reason(ReasonCode.MUST_CHANGE_OPEN, message, change.id)
+
+
 def _missing(change: ExpectedChange, found: Evidence | None, snapshot: Snapshot) -> Reason:
     """A change that must happen did not: told where it would have been seen, else open."""
+    if is_held(change.aspect, change.kind):
+        return _missing_held(change, snapshot)
     compared = _requests(snapshot, change.endpoint, first=False)
     rate = change.seen.changed / change.seen.requests if change.seen.changed and change.seen.requests else RATE_UNKNOWN
     needed = 1 if rate >= 1.0 else math.ceil(math.log(HAPPENS_LEVEL) / math.log1p(-rate))
@@ -120,13 +163,13 @@ def _missing(change: ExpectedChange, found: Evidence | None, snapshot: Snapshot)
         aside = " What differs there lies outside of what was accepted."
     else:
         aside = ""
-    if compared >= needed:
+    # Without a second instance of stable nobody looks for a shift.
+    unseen = change.kind is Kind.DISTANCE and snapshot.control is not Control.SECONDARY
+    if compared >= needed and not unseen:
         message = f"{_where(change)}: it must change ({change.reason}), and did not in {count_of(compared, 'compared request')}.{aside}"
         return reason(ReasonCode.MUST_CHANGE, message, change.id)
-    message = (
-        f"{_where(change)}: it must change ({change.reason}), and has not in {count_of(compared, 'compared request')}; "
-        f"about {count_of(needed - compared, 'more request')} would tell.{aside}"
-    )
+    more = "only a secondary would tell" if unseen else f"about {count_of(needed - compared, 'more request')} would tell"
+    message = f"{_where(change)}: it must change ({change.reason}), and has not in {count_of(compared, 'compared request')}; {more}.{aside}"
     return reason(ReasonCode.MUST_CHANGE_OPEN, message, change.id)
 
 

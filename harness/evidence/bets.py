@@ -8,10 +8,11 @@ two arms: swapping candidate and secondary). That is what makes the bets fair wh
 """
 
 import re
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from functools import lru_cache
 from hashlib import blake2b
 from operator import attrgetter
-from typing import Final, NamedTuple
+from typing import Final
 
 import msgspec
 
@@ -19,11 +20,11 @@ from harness.core.effect_paths import effect_place
 from harness.core.http import SAFE_METHODS
 from harness.core.labels import CHANNEL_DEPTH, CHANNEL_OF, MIRRORED_KIND, Aspect, Control, Design, EffectsSeen, ErrorKind, Kind, Role
 from harness.core.values import Arm, Comparison, Difference, Scalar, Trial
-from harness.evidence.noise_bets import Asked, NoiseBet, noise_bets
+from harness.evidence.noise_bets import Asked, NoiseBet, Pairs, noise_bets
 from harness.evidence.restless import Restless, restless
 
 
-class ArmOutcome(msgspec.Struct, frozen=True, array_like=True):
+class ArmOutcome(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What one arm did, as far as evidence needs it. An error is an outcome."""
 
     status: int
@@ -33,7 +34,7 @@ class ArmOutcome(msgspec.Struct, frozen=True, array_like=True):
     error: ErrorKind | None = None
 
 
-class Bet(msgspec.Struct, frozen=True, array_like=True):
+class Bet(msgspec.Struct, frozen=True, array_like=True, gc=False):
     """What a trial says about one (aspect, path, kind) of its endpoint."""
 
     aspect: Aspect
@@ -103,8 +104,21 @@ class TrialBets(msgspec.Struct, frozen=True, kw_only=True, array_like=True):
     """How the arms' values relate at places where they differ anyhow."""
     restless: tuple[Restless, ...] = ()
     """Places where one arm disagrees with what it said in the pass before, and the others do not, or the other way round."""
+    alone: bool = False
+    """Of a capture: its pass sends one request at a time."""
+    askable: bool = True
+    """Whether it may raise a question: not where nobody could ask it again (live traffic that hangs on stored state)."""
+    stable_kept: bool = False
+    """Of a repeat: stable was left alone, and its answer is that of the trial that raised the question."""
+    at_hand: bool = True
+    """Whether the whole trial can be kept as an example: not where live traffic has no difference, which is not handed on."""
 
 
+# Members that are asked for in every trial: looking them up by their enumeration takes longer than what is done with them.
+_NONE, _RECORDED, _SELF = Control.NONE, Control.RECORDED, Control.SELF
+_TWO_ARM, _THREE_ARM, _NO_CONTROL = Design.TWO_ARM, Design.THREE_ARM, Design.NO_CONTROL
+_STABLE, _SECONDARY, _CANDIDATE = Role.STABLE, Role.SECONDARY, Role.CANDIDATE
+_UNSEEN: Final = EffectsSeen.NONE
 _ENCODER: Final = msgspec.msgpack.Encoder()
 _DECODER: Final = msgspec.msgpack.Decoder(TrialBets)
 
@@ -121,22 +135,25 @@ def decode_bets(data: bytes) -> TrialBets:
 
 def design_of(trial: Trial) -> Design:
     """The bet a trial really supports: stable asked twice is no second instance, so it is worth two arms only."""
-    if trial.secondary is None or trial.control in (Control.NONE, Control.RECORDED):
+    control = trial.control
+    if trial.secondary is None or control is _NONE or control is _RECORDED:
         return Design.NO_CONTROL
-    if trial.control is Control.SELF and trial.design is Design.THREE_ARM:
-        return Design.TWO_ARM
-    return trial.design
+    return _TWO_ARM if control is _SELF and trial.design is _THREE_ARM else trial.design
 
 
 def bets_of(trial: Trial, comparison: Comparison, secret: bytes = b"") -> TrialBets:
     """What a trial says. Pure; `secret` (up to 64 bytes, one per run) keys the hashes of values, so that a stored key
     does not give away a value."""
     design = design_of(trial)
+    hashed, hashed_bytes = _hashing(secret)
+    capture = trial.capture
+    answer = request = hashed_bytes(_asked(trial))
+    if capture is not None:
+        request = hashed(f"{capture.file}\0{capture.entry}")
     bets: tuple[Bet, ...] = ()
     noise: tuple[NoiseBet, ...] = ()
     if comparison.stable_candidate or comparison.stable_secondary:
-        bets, noise = _bets(trial, comparison, design, secret)
-    capture = trial.capture
+        bets, noise = _bets(trial, comparison, design, answer, hashed)
     return TrialBets(
         seq=trial.seq,
         trial=trial.id,
@@ -148,9 +165,9 @@ def bets_of(trial: Trial, comparison: Comparison, secret: bytes = b"") -> TrialB
         warm_up=trial.warm_up,
         tainted=trial.tainted,
         repeat=trial.repeat_of is not None,
-        request=_hash(f"{capture.file}\0{capture.entry}", secret) if capture is not None else _answer(trial, secret),
+        request=request,
         captured=capture is not None,
-        session=_hash(trial.session, secret) if trial.session else 0,
+        session=hashed(trial.session) if trial.session else 0,
         started_ns=trial.stable.exchange.started_ns,
         stable=_outcome(trial.stable),
         secondary=None if trial.secondary is None else _outcome(trial.secondary),
@@ -158,20 +175,24 @@ def bets_of(trial: Trial, comparison: Comparison, secret: bytes = b"") -> TrialB
         recorded_status=None if trial.recorded is None else trial.recorded.status,
         bets=bets,
         effects_seen=trial.effects_seen,
-        effects=() if trial.effects_seen is EffectsSeen.NONE else _effect_counts(trial),
+        effects=() if trial.effects_seen is _UNSEEN else _effect_counts(trial),
         noise=noise,
         restless=restless(comparison.again, design, trial.control) if comparison.again else (),
+        alone=trial.alone,
+        stable_kept=trial.repeat_of is not None and bool(trial.order) and Role.STABLE not in trial.order,
     )
 
 
 def _effect_counts(trial: Trial) -> tuple[EffectCount, ...]:
+    stable, secondary, candidate = trial.stable, trial.secondary, trial.candidate
+    seen = stable.effects or (candidate is not None and candidate.effects) or (secondary is not None and secondary.effects)
+    if not seen:  # so it is with most live trials
+        return ()
     counts: dict[tuple[str, str], list[int]] = {}
-    for index, arm in enumerate((trial.stable, trial.secondary, trial.candidate)):
-        if arm is not None and arm.effects:
+    for index, arm in enumerate((stable, secondary, candidate)):
+        if arm is not None:
             for effect in arm.effects:
                 counts.setdefault((effect.collector, effect.operation), [0, 0, 0])[index] += 1
-    if not counts:
-        return ()
     return tuple(EffectCount(*place, *count) for place, count in sorted(counts.items()))
 
 
@@ -182,69 +203,77 @@ def _outcome(arm: Arm) -> ArmOutcome:
         return ArmOutcome(0, exchange.latency_ms if kind is ErrorKind.TIMEOUT else None, kind)
     if exchange.response is None:
         return ArmOutcome(0, None)
-    return ArmOutcome(exchange.response.status, exchange.latency_ms)
+    return ArmOutcome(exchange.response.status, (exchange.ended_ns - exchange.started_ns) / 1e6)  # its latency
 
 
-def _hash(text: str, secret: bytes) -> int:
-    return int.from_bytes(blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8, key=secret).digest(), "big")
+@lru_cache(maxsize=8)
+def _hashing(secret: bytes) -> tuple[Callable[[str], int], Callable[[bytes], int]]:
+    """The keyed hash of a run, of text and of bytes, as a number of 64 bits. The key is taken in once, and not for every value."""
+    keyed, number = blake2b(digest_size=8, key=secret).copy, int.from_bytes
+
+    def of_text(text: str) -> int:
+        state = keyed()
+        state.update(text.encode("utf-8", "surrogatepass"))
+        return number(state.digest(), "big")
+
+    def of_bytes(data: bytes) -> int:
+        state = keyed()
+        state.update(data)
+        return number(state.digest(), "big")
+
+    return of_text, of_bytes
 
 
-def _answer(trial: Trial, secret: bytes) -> int:
+def _asked(trial: Trial) -> bytes:
     """Which stored answer a request reads: method, entity (or target) and what was sent along."""
     request = trial.request
-    digest = blake2b(f"{request.method}\0{trial.entity or request.target}\0".encode("utf-8", "surrogatepass"), digest_size=8, key=secret)
-    digest.update(request.body.digest.encode() if request.body.truncated else request.body.data)
-    return int.from_bytes(digest.digest(), "big")
+    body = request.body
+    head = f"{request.method}\0{trial.entity or request.target}\0".encode("utf-8", "surrogatepass")
+    return head + (body.digest.encode() if body.truncated else body.data)
 
 
-class _Found(NamedTuple):
-    """The differences of one kind (with its mirror) at one path, by pair."""
-
-    candidate: Difference | None
-    """Of (stable, candidate)."""
-    secondary: Difference | None
-    """Of (stable, secondary)."""
-    cross: Difference | None
-    """Of (secondary, candidate)."""
+_Found = tuple[Difference | None, Difference | None, Difference | None]
+"""The differences of one kind (with its mirror) at one path: of (stable, candidate), (stable, secondary), (secondary, candidate)."""
+_Kinds = dict[Kind, list[Difference]]
 
 
-_Pairs = tuple[dict[Kind, list[Difference]], dict[Kind, list[Difference]], dict[Kind, list[Difference]]]
-
-
-def _bets(trial: Trial, comparison: Comparison, design: Design, secret: bytes) -> tuple[tuple[Bet, ...], tuple[NoiseBet, ...]]:
+def _bets(
+    trial: Trial, comparison: Comparison, design: Design, answer: int, hashed: Callable[[str], int]
+) -> tuple[tuple[Bet, ...], tuple[NoiseBet, ...]]:
     first, second = comparison.stable_candidate, comparison.stable_secondary
     cross: Iterable[Difference] = ()
-    if design is Design.THREE_ARM and trial.candidate is not None:
+    if design is _THREE_ARM and trial.candidate is not None:
         # Where only one of the others differs from stable the cross pair may have been left out, since it follows.
         if comparison.cross_compared or comparison.secondary_candidate or (first and second):
             cross = comparison.secondary_candidate
         else:
             cross = first or [mirrored(difference) for difference in second]
-    places: dict[tuple[Aspect, str], _Pairs] = {}
+    places: dict[tuple[Aspect, str], Pairs] = {}
     for index, differences in enumerate((first, second, cross)):
         for difference in differences:
-            place = places.get((difference.aspect, difference.path))
+            name = (difference.aspect, difference.path)
+            place = places.get(name)
             if place is None:
-                place = places[difference.aspect, difference.path] = ({}, {}, {})
-            place[index].setdefault(_neutral(difference.kind), []).append(difference)
-    answer = _answer(trial, secret)
-    reader = _Reader(trial, design, answer, secret)
+                place = places[name] = ([], [], [])
+            place[index].append(difference)
+    reader = _Reader(trial, design, answer, hashed)
     bets: list[Bet] = []
-    for (aspect, path), place in places.items():
-        for kind in place[0].keys() | place[1].keys() | place[2].keys():
-            bets += reader.read(aspect, path, kind, place)
+    for name, place in places.items():
+        reader.read(name, place, bets)
     # An order that no arm has a say in: new hypotheses are numbered in it.
     if len(bets) > 1:
         bets.sort(key=_NUMBERED)
-    return tuple(bets), _noise(trial, places, design, answer, secret)
+    return tuple(bets), _noise(trial, places, design, answer, hashed)
 
 
-def _noise(trial: Trial, places: dict[tuple[Aspect, str], _Pairs], design: Design, answer: int, secret: bytes) -> tuple[NoiseBet, ...]:
+def _noise(
+    trial: Trial, places: dict[tuple[Aspect, str], Pairs], design: Design, answer: int, hashed: Callable[[str], int]
+) -> tuple[NoiseBet, ...]:
     """Nothing without a control, and nothing of what follows from an earlier difference or was asked again because of one."""
-    if trial.candidate is None or design is Design.NO_CONTROL or trial.tainted or trial.repeat_of is not None:
+    if trial.candidate is None or design is _NO_CONTROL or trial.tainted or trial.repeat_of is not None:
         return ()
     spell = str(trial.pass_index) if trial.fresh else ""
-    return noise_bets(places, Asked(design, trial.control is Control.SELF, spell, str(answer), lambda text: _hash(text, secret), trial.seq))
+    return noise_bets(places, Asked(design, trial.control is _SELF, spell, str(answer), hashed, trial.seq))
 
 
 def mirrored(difference: Difference) -> Difference:
@@ -264,30 +293,48 @@ _NUMBERED: Final = attrgetter("path", "aspect", "kind")
 class _Reader:
     """Reads the places of one trial."""
 
-    __slots__ = ("_answer", "_candidate", "_design", "_pass", "_secret", "_trial", "_unsafe")
+    __slots__ = ("_answer", "_candidate", "_hashed", "_pass", "_three_arms", "_trial", "_unsafe")
 
-    def __init__(self, trial: Trial, design: Design, answer: int, secret: bytes) -> None:
-        self._design = design
+    def __init__(self, trial: Trial, design: Design, answer: int, hashed: Callable[[str], int]) -> None:
+        self._three_arms = design is _THREE_ARM
         self._answer = answer
         self._pass = trial.pass_index if trial.fresh else None
-        self._secret = secret
+        self._hashed = hashed
         self._candidate = trial.candidate is not None
         self._trial = trial.id
         self._unsafe = trial.request.method not in SAFE_METHODS
 
-    def read(self, aspect: Aspect, path: str, kind: Kind, place: _Pairs) -> list[Bet]:
-        """The bets on one kind and its mirror at one path."""
-        found = _earliest(kind, place)
-        if not self._candidate:
-            return [Bet(aspect, path, found.secondary.kind, None, True, False)] if found.secondary is not None else []
-        if self._design is Design.THREE_ARM:
-            return [self._three(aspect, path, found, kind, place)]
-        return self._two(aspect, path, found)
+    def read(self, name: tuple[Aspect, str], place: Pairs, bets: list[Bet]) -> None:
+        """The bets on what differs at one path."""
+        first, second, cross = place
+        if len(first) < 2 and len(second) < 2 and len(cross) < 2:
+            pc, ps, sc = first[0] if first else None, second[0] if second else None, cross[0] if cross else None
+            if pc and ps and self._candidate and _is_like(ps, pc) and (_is_like(sc, pc) if sc else not self._three_arms):
+                bets.append(Bet(*name, pc.kind, None, True, True))  # all arms differ, in the same way
+                return
+            shown = pc or ps or sc
+            if shown is not None and _is_like(ps, shown) and _is_like(sc, shown):
+                self._read(name, (pc, ps, sc), shown.kind, _NOTHING_ELSE, bets)
+                return
+        kinds = _by_kind(first), _by_kind(second), _by_kind(cross)
+        for kind in kinds[0].keys() | kinds[1].keys() | kinds[2].keys():
+            self._read(name, _earliest(kind, kinds), kind, kinds, bets)
 
-    def _three(self, aspect: Aspect, path: str, found: _Found, kind: Kind, place: _Pairs) -> Bet:
+    def _read(self, name: tuple[Aspect, str], found: _Found, kind: Kind, place: tuple[_Kinds, _Kinds, _Kinds], bets: list[Bet]) -> None:
+        """The bets on one kind and its mirror at one path; `place` has all that differs there."""
+        aspect, path = name
+        if not self._candidate:
+            if found[1] is not None:
+                bets.append(Bet(aspect, path, found[1].kind, None, True, False))
+        elif self._three_arms:
+            bets.append(self._three(aspect, path, found, kind, place))
+        else:
+            self._two(aspect, path, found, bets)
+
+    def _three(self, aspect: Aspect, path: str, found: _Found, kind: Kind, place: tuple[_Kinds, _Kinds, _Kinds]) -> Bet:
         """The candidate is odd iff it differs in the same way from both others and these agree to a finer depth."""
         pc, ps, sc = found
-        if (pc is None) + (ps is None) + (sc is None) == 2 and _alone(pc or ps or sc, place):
+        if place is not _NOTHING_ELSE and (pc is None) + (ps is None) + (sc is None) == 2 and _alone(pc or ps or sc, place):
             # A difference in one pair of three cannot be: the pairs name the place differently (elements without order).
             pc, ps, sc = (differences[kind][0] if kind in differences else None for differences in place)
         if pc is not None and sc is not None and ps is None and pc.kind is sc.kind and _finer(place[1], pc):
@@ -295,7 +342,7 @@ class _Reader:
                 aspect,
                 path,
                 pc.kind,
-                Role.CANDIDATE,
+                _CANDIDATE,
                 False,
                 True,
                 self._key((aspect, path, pc.kind), (pc.left, pc.right, sc.left, sc.right)),
@@ -305,7 +352,7 @@ class _Reader:
                 aspect,
                 path,
                 ps.kind,
-                Role.SECONDARY,
+                _SECONDARY,
                 True,
                 False,
                 self._key((aspect, path, ps.kind), (ps.left, ps.right, sc.left, sc.right)),
@@ -315,7 +362,7 @@ class _Reader:
                 aspect,
                 path,
                 _mirror(pc.kind),
-                Role.STABLE,
+                _STABLE,
                 True,
                 True,
                 self._key((aspect, path, pc.kind), (pc.left, pc.right, ps.left, ps.right)),
@@ -324,17 +371,16 @@ class _Reader:
         assert shown is not None
         return Bet(aspect, path, shown.kind, None, ps is not None, pc is not None)
 
-    def _two(self, aspect: Aspect, path: str, found: _Found) -> list[Bet]:
+    def _two(self, aspect: Aspect, path: str, found: _Found, bets: list[Bet]) -> None:
         """D = [the candidate differs from stable in exactly this kind] - [the control does]."""
         pc, ps, _ = found
         if pc is not None and ps is not None and pc.kind is ps.kind:
-            return [Bet(aspect, path, pc.kind, None, True, True)]
-        bets = []
+            bets.append(Bet(aspect, path, pc.kind, None, True, True))
+            return
         if pc is not None:
-            bets.append(Bet(aspect, path, pc.kind, Role.CANDIDATE, False, True, self._key((aspect, path, pc.kind), (pc.left, pc.right))))
+            bets.append(Bet(aspect, path, pc.kind, _CANDIDATE, False, True, self._key((aspect, path, pc.kind), (pc.left, pc.right))))
         if ps is not None:
-            bets.append(Bet(aspect, path, ps.kind, Role.SECONDARY, True, False, self._key((aspect, path, ps.kind), (ps.left, ps.right))))
-        return bets
+            bets.append(Bet(aspect, path, ps.kind, _SECONDARY, True, False, self._key((aspect, path, ps.kind), (ps.left, ps.right))))
 
     def _key(self, place: tuple[Aspect, str, Kind], values: tuple[Scalar, ...]) -> int:
         """The same for every permutation of the arms. `values` are those of both differences that name the odd one: which
@@ -344,11 +390,11 @@ class _Reader:
         URL it is read. Other values are the same answer only under the same request. What is done is no answer at all: it is
         new each time.
         """
-        if self._is_deed(*place):
-            return _hash(f"deed\0{self._trial}", self._secret)
-        answer = 0 if any(_NAMES_ITSELF.fullmatch(str(value)) for value in values) else self._answer
-        texts = "\0".join(sorted(repr(value) for value in values))
-        return _hash(f"{self._pass}\0{answer}\0{texts}", self._secret)
+        if place[0] is _EFFECTS and self._is_deed(*place):
+            return self._hashed(f"deed\0{self._trial}")
+        answer = 0 if any(map(_names_itself, values)) else self._answer
+        texts = "\0".join(sorted(map(repr, values)))
+        return self._hashed(f"{self._pass}\0{answer}\0{texts}")
 
     def _is_deed(self, aspect: Aspect, path: str, kind: Kind) -> bool:
         """Whether a difference is about what is done, which is done anew in every trial, and not about what is read.
@@ -357,23 +403,47 @@ class _Reader:
         may come from stored state (a `created_at` in a message), and one that was split by a race is sent again for ever. Nor
         of reads that a read gives rise to: both may hang on stored state that was split and that neither of them changes.
         """
-        if aspect is not Aspect.EFFECTS or kind not in _DEEDS:
+        if aspect is not _EFFECTS or kind not in _DEEDS:
             return False
         found = effect_place(path)
         return found.whole and (self._unsafe or not found.reads)
 
 
+_EFFECTS: Final = Aspect.EFFECTS
+_NOTHING_ELSE: Final[tuple[_Kinds, _Kinds, _Kinds]] = ({}, {}, {})
+"""At a place where each pair has one difference at most, and these are of one kind and in one element."""
 _DEEDS: Final = frozenset({Kind.MISSING, Kind.EXTRA, Kind.DUPLICATED, Kind.FEWER, Kind.ORDER})
 _NAMES_ITSELF: Final = re.compile(
     r"\d{4}-\d\d-\d\d[T ]\d\d:\d\d.*|[0-9a-fA-F]{8}(?:-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}|[0-9a-f]{16,}|\d{10,}(?:\.\d+)?", re.DOTALL
 )
 
 
+_NAME_MIN: Final = 10
+"""Characters that every text has which `_NAMES_ITSELF` fits."""
+
+
+def _names_itself(value: Scalar) -> bool:
+    text = str(value)
+    return len(text) >= _NAME_MIN and _NAMES_ITSELF.fullmatch(text) is not None
+
+
+def _is_like(difference: Difference | None, shown: Difference) -> bool:
+    """Whether it is of the same kind in the same element, or there is none."""
+    return difference is None or (difference.kind is shown.kind and difference.where == shown.where)
+
+
+def _by_kind(differences: list[Difference]) -> _Kinds:
+    kinds: _Kinds = {}
+    for difference in differences:
+        kinds.setdefault(_neutral(difference.kind), []).append(difference)
+    return kinds
+
+
 def _mirror(kind: Kind) -> Kind:
     return MIRRORED_KIND.get(kind, kind)
 
 
-def _earliest(kind: Kind, place: _Pairs) -> _Found:
+def _earliest(kind: Kind, place: tuple[_Kinds, _Kinds, _Kinds]) -> _Found:
     """The differences of this kind at the first place, in document order, where any pair has one.
 
     Only that one is looked at: a later one may be hidden behind an earlier one in one pair and not in another, which would
@@ -381,12 +451,13 @@ def _earliest(kind: Kind, place: _Pairs) -> _Found:
     """
     first, second, cross = lists = (place[0].get(kind, ()), place[1].get(kind, ()), place[2].get(kind, ()))
     if len(first) <= 1 and len(second) <= 1 and len(cross) <= 1:
-        found = _Found(first[0] if first else None, second[0] if second else None, cross[0] if cross else None)
-        where = (found.candidate or found.secondary or found.cross).where  # type: ignore[union-attr]  # a kind has a difference
+        found = (first[0] if first else None, second[0] if second else None, cross[0] if cross else None)
+        where = (found[0] or found[1] or found[2]).where  # type: ignore[union-attr]  # a kind has a difference
         if all(difference is None or difference.where == where for difference in found):
             return found
     where = min((difference.where for found in lists for difference in found), key=_document_order)
-    return _Found(*(next((d for d in found if d.where == where), None) for found in lists))
+    pc, ps, sc = (next((d for d in found if d.where == where), None) for found in lists)
+    return pc, ps, sc
 
 
 _INDEX: Final = re.compile(r"\d{1,18}")
@@ -404,7 +475,7 @@ def _finer(pair: dict[Kind, list[Difference]], found: Difference) -> bool:
     return all(CHANNEL_DEPTH[CHANNEL_OF[d.kind]] > depth or d.where != found.where for others in pair.values() for d in others)
 
 
-def _alone(difference: Difference | None, place: _Pairs) -> bool:
+def _alone(difference: Difference | None, place: tuple[_Kinds, _Kinds, _Kinds]) -> bool:
     """Whether no other difference of any pair is at the same concrete place, or at a deeper look there."""
     assert difference is not None
     here = [d for pair in place for found in pair.values() for d in found if d.where == difference.where]

@@ -5,26 +5,38 @@ pair says D = [candidate > (1 + increase) t] - [control > t]. Whatever t is, D i
 [candidate > T] - [control > T] with T = (1 + increase) t, which is antisymmetric; so a bet on the sign of a block's sum is
 at most fair for a candidate that behaves like its control (as for the median, see `harness.evidence.latency`).
 
-In milliseconds (`max_ms`): the promise is that an answer is slower with a chance of at most 1 - quantile. X is the share
-of a block's answers that are slower, and the bet pays 1 + stake (X - (1 - quantile)), at most elevenfold a block: fair or
-worse whenever the promise holds block by block (Waudby-Smith & Ramdas 2024, betting on the mean of bounded values). It asks no
-control: it fails a candidate that breaks the promise even where stable breaks it too. Its share of alpha is the budgets', so that
-the stated error rate is that of failing a candidate that behaves like stable and keeps its promises.
+In milliseconds (`max_ms`): the promise is that an answer is slower with a chance of at most r = 1 - quantile. Where requests wait for
+answers, one slow answer ends its own block by the clock, so the number of answers in a block hangs on what they were, and the mean of
+the blocks' shares lies above r where the promise is kept. So a block is no share of its own length: N is fixed before it begins, it
+ends at the N-th answer at the latest, and with `slow` of its `answers` above the limit the bet pays 1 + stake (slow - r answers) / N,
+at most elevenfold. While each answer's chance given the past is at most r, the sum of (slow or not) - r over the answers is a
+supermartingale; a block ends at a moment that is told by what came until then, after at most N of them, so the sum is at most 0 in
+the mean at its end (optional stopping), and the bet at most 1. It stays above 0, since stake r is at most 0.9 and answers / N at most
+1; and a pay that is cut at elevenfold is only smaller. The same holds where slow answers hang together within a block, as long as a
+block has at most r times as many of them as answers in the mean (Waudby-Smith & Ramdas 2024, betting on the mean of bounded values).
+It asks no control: it fails a candidate that breaks the promise even where stable breaks it too. Its share of alpha is the budgets',
+so that the stated error rate is that of failing a candidate that behaves like stable and keeps its promises.
 """
 
 import math
+import operator
 from typing import Final
 
 from harness.evidence.hard_rules import pattern_of
 from harness.evidence.histogram import LogHistogram, quantile_of
 from harness.evidence.hypothesis import Stake
-from harness.evidence.martingale import log_sum
+from harness.evidence.martingale import excess_interval, log_sum
 from harness.evidence.policy import LatencyBudget
 from harness.evidence.tails import Channel
 
 LATENCY_BUDGETS_MAX: Final = 32
 """Latency budgets in one policy."""
-_STAKE_MAX: Final = 10.0
+ROOM: Final = 2
+"""How many times as many answers as the block before a block may have: with fewer it would often end before its time, with more
+each bet would be smaller."""
+_STAKE_MAX: Final = 100.0
+_PAY_MAX: Final = 11.0
+"""A block's pay at most: a single slow spell must not decide."""
 _LOSS_MAX: Final = 0.9
 _PARTS: Final = (1.0, 0.5, 0.25, 0.1)
 
@@ -36,24 +48,52 @@ def budget_path(budget: LatencyBudget) -> str:
 
 
 class ShareStake(Stake):
-    """Bets on "the mean share of slow answers in a block is at most `rate`"."""
+    """Bets on "an answer is slow with a chance of at most `rate`, whatever came before"."""
 
-    __slots__ = ("_logs", "_rate", "_stakes")
+    __slots__ = ("_cross", "_rate", "_sizes", "_sizes_squared", "_slow", "_slow_squared", "_stakes", "answers_max")
 
-    def __init__(self, weight: float, rate: float) -> None:
-        super().__init__(weight)
+    def __init__(self, weight: float, rate: float, *, stream: bool = False) -> None:
+        super().__init__(weight, stream=stream, start=(-math.log(len(_PARTS)),) * len(_PARTS))
         self._rate = rate
         top = min(_STAKE_MAX, _LOSS_MAX / rate)
         self._stakes = tuple(top * part for part in _PARTS)
-        self._logs = [-math.log(len(_PARTS))] * len(_PARTS)
+        self.answers_max = 0
+        """Answers at which the block under way ends at the latest. 0: the first block only says how many there are in a block."""
+        self._slow = self._sizes = self._slow_squared = self._sizes_squared = self._cross = 0.0
 
-    def share(self, share: float) -> None:
-        """The next block's share, from 0 to 1."""
+    def block(self, slow: int, answers: int, before: int = 0) -> None:
+        """The block is over, with so many slow ones among its answers; `before` it there were so many answers. How many there are
+        now is no part of when restarts are due, as it hangs on the block's own outcome."""
+        room, self.answers_max = self.answers_max, ROOM * answers
+        if not room:
+            return
+        self._restart(before)
         self.bets += 1
-        self.wins += share > self._rate
+        self.wins += slow > self._rate * answers
         self._best = self.log_e_max
-        self._logs = [log + math.log1p(stake * (share - self._rate)) for log, stake in zip(self._logs, self._stakes, strict=True)]
-        self.log_e = log_sum(self._logs)
+        lead = (slow - self._rate * answers) / room
+        pays = (math.log(min(_PAY_MAX, 1.0 + stake * lead)) for stake in self._stakes)
+        self._now = tuple(map(operator.add, self._now, pays))
+        self.log_e = log_sum(self._now + self._kept_back)
+        own, size = slow / room, answers / room
+        self._slow, self._slow_squared = self._slow + own, self._slow_squared + own * own
+        self._sizes, self._sizes_squared = self._sizes + size, self._sizes_squared + size * size
+        self._cross += own * size
+
+    def interval(self, level: float) -> tuple[float, float]:
+        """A confidence sequence for the chance of a slow answer: the rates for which the blocks are no evidence, played as above."""
+        if not self._sizes:
+            return 0.0, 1.0
+        middle = self._slow / self._sizes
+        return self._end(middle, 0.0, level), self._end(middle, 1.0, level)
+
+    def _end(self, inside: float, outside: float, level: float) -> float:
+        for _ in range(40):
+            rate = (inside + outside) / 2.0
+            squares = self._slow_squared - 2.0 * rate * self._cross + rate * rate * self._sizes_squared
+            low, high = excess_interval(self._slow - rate * self._sizes, max(0.0, squares), self.bets, level)
+            inside, outside = (rate, outside) if low <= 0.0 <= high else (inside, rate)
+        return outside
 
 
 class BudgetChannel(Channel):
@@ -61,9 +101,10 @@ class BudgetChannel(Channel):
 
     __slots__ = ("_began_ns", "_pairs", "budget", "compared", "threshold_ms")
 
-    def __init__(self, budget: LatencyBudget, weight: float) -> None:
+    def __init__(self, budget: LatencyBudget, weight: float, *, stream: bool = False) -> None:
         rate = 1.0 - budget.quantile
-        super().__init__(budget_path(budget), Stake(weight) if budget.max_ms is None else ShareStake(weight, rate))
+        stake = Stake(weight, stream=stream) if budget.max_ms is None else ShareStake(weight, rate, stream=stream)
+        super().__init__(budget_path(budget), stake)
         self.budget = budget
         self.compared = 0
         """Pairs, or answers of the candidate where the limit is absolute."""
@@ -86,26 +127,35 @@ class BudgetChannel(Channel):
             self.over += over
             self.over_control += over_control
             self.lead += over - (over_control and self.budget.max_ms is None)
+        if isinstance(self.stake, ShareStake) and self._pairs == self.stake.answers_max:
+            return True
         return self._pairs >= size[0] and abs(at_ns - self._began_ns) >= size[1] * 1e9
 
     def settle(self, control: tuple[LogHistogram, LogHistogram]) -> bool:
         """The block is over: bet, and read the threshold for the next one from what the control took until now."""
         pairs, self._pairs = self._pairs, 0
         if isinstance(self.stake, ShareStake):
-            share, self.lead = self.lead / pairs, 0
-            self.stake.share(share)
-            self.note(share)
+            slow, self.lead = self.lead, 0
+            self.stake.block(slow, pairs, self.compared - pairs)
+            self.note(slow / pairs)
             return True
-        bet = self.threshold_ms is not None and self.close(pairs)
+        bet = self.threshold_ms is not None and self.close(pairs, self.compared)
         if sum(arm.count for arm in control) * (1.0 - self.budget.quantile) >= 1.0:
             self.threshold_ms = quantile_of(control, self.budget.quantile) * (1.0 + (self.budget.max_increase or 0.0))
         return bet
+
+    def excess(self, level: float) -> tuple[float, float, float]:
+        """How far the candidate is beyond, as a share of the answers, with an interval that holds at every look."""
+        if isinstance(self.stake, ShareStake):
+            return (self.over / max(1, self.compared), *self.stake.interval(level))
+        return super().excess(level)
 
 
 class Budgets:
     """The latency budgets of a policy."""
 
-    def __init__(self, budgets: tuple[LatencyBudget, ...]) -> None:
+    def __init__(self, budgets: tuple[LatencyBudget, ...], *, stream: bool = False) -> None:
+        self._stream = stream
         self._budgets = tuple((pattern_of(budget.endpoint), budget) for budget in budgets)
 
     def channels(self, endpoint: str, weight: float) -> tuple[BudgetChannel, ...]:
@@ -115,5 +165,5 @@ class Budgets:
         for pattern, budget in self._budgets:
             path = budget_path(budget)
             if path not in found and pattern.fullmatch(endpoint):
-                found[path] = BudgetChannel(budget, weight / len(self._budgets))
+                found[path] = BudgetChannel(budget, weight / len(self._budgets), stream=self._stream)
         return tuple(found.values())

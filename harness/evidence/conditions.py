@@ -1,7 +1,8 @@
 """Conditions of a policy on the labels of the candidate: which of them apply, and what the policy is then. Pure.
 
 A label's pattern is text in which `*` stands for any characters, whatever the case, or a comparison with a number (`>=500`). A
-label that was not given counts as empty, so the pattern "" is that of its absence, which no `ai*` or `>=500` fits.
+label that was not given counts as empty, so the pattern "" is that of its absence, which no `ai*` or `>=500` fits. One that was given
+and is compared with a number, but is none, is refused: nobody can say which rules are meant for it.
 """
 
 import re
@@ -21,6 +22,8 @@ NOT_SET_BY_LABELS: Final = frozenset({"name", "extends", "locked", "when"})
 
 _COMPARISON: Final = re.compile(r"\s*(>=|<=|>|<)\s*(-?\d{1,15}(?:\.\d{1,15})?)\s*")
 _NUMBER: Final = re.compile(r"\s*-?\d{1,15}(?:\.\d{1,15})?\s*")
+_SHOWN_CHARS_MAX: Final = 64
+"""Of a label in a message."""
 
 
 class Applied(NamedTuple):
@@ -35,7 +38,8 @@ class Applied(NamedTuple):
 def apply(policy: Policy, labels: Mapping[str, str]) -> Applied:
     """What the policy is for a candidate with these labels (names in lower case).
 
-    The same for the same policy and labels. Raises UsageError where the conditions that apply do not go together.
+    The same for the same policy and labels. Raises UsageError where the conditions that apply do not go together, or compare a label
+    with a number that is none.
     """
     fields = msgspec.structs.asdict(policy)
     which = tuple(index for index, condition in enumerate(policy.when) if fits(condition, labels))
@@ -54,8 +58,9 @@ def apply(policy: Policy, labels: Mapping[str, str]) -> Applied:
 
 
 def fits(condition: Condition, labels: Mapping[str, str]) -> bool:
-    """Whether every pattern of a condition fits its label."""
-    return all(_fits(pattern, labels.get(name, "")) for name, pattern in condition.labels.items())
+    """Whether every pattern of a condition fits its label. Raises UsageError for a label that is to be a number and is none."""
+    found = [_fits(pattern, labels.get(name, ""), name) for name, pattern in condition.labels.items()]  # each is looked at
+    return all(found)
 
 
 def words(condition: Condition) -> str:
@@ -70,12 +75,18 @@ def values_of(condition: Condition) -> dict[str, Any]:
     return {name: getattr(policy, name) for name in kept}
 
 
-def _fits(pattern: str, value: str) -> bool:
+def _fits(pattern: str, value: str, name: str) -> bool:
     comparison = _COMPARISON.fullmatch(pattern)
     if comparison is None:
         return pattern_of(pattern.casefold()).fullmatch(value.casefold()) is not None
-    if not _NUMBER.fullmatch(value):
+    if not value.strip():
         return False
+    if not _NUMBER.fullmatch(value):
+        raise UsageError(
+            f"the label {name} is {value[:_SHOWN_CHARS_MAX]!r}, which is no number, and the policy asks for {pattern.strip()}",
+            where=f"labels.{name}",
+            fix="give a plain number such as 512 or 0.5, of at most 15 digits before the point and behind it",
+        )
     number, bound = float(value), float(comparison[2])
     match comparison[1]:
         case ">=":

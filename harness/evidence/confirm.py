@@ -76,6 +76,14 @@ class Questions:
         """Whether anything is asked about a request."""
         return request in self._by_request
 
+    def urgency(self, request: int) -> float | None:
+        """The largest evidence of a question about a request, as log E; None where nothing is asked about it.
+
+        In a stream, where repeats cost, the most promising is asked first: a difference that does come back is decided soon,
+        however many others wait. The choice is made from the past, as any bet may be.
+        """
+        return max((question.stake.log_e for question in self._by_request.get(request, ())), default=None)
+
     def unsettled(self, hypothesis: Hypothesis) -> int:
         """Open questions of a hypothesis."""
         return self._open.get(hypothesis.id, 0)

@@ -3,8 +3,9 @@
 from typing import Final
 
 from harness.core.labels import FindingClass, ReasonCode
+from harness.evidence.budgets import budget_path
 from harness.evidence.hard_rules import pattern_of
-from harness.evidence.policy import CoverageWanted
+from harness.evidence.policy import CoverageWanted, LatencyBudget
 from harness.evidence.snapshot import Reason, Snapshot
 from harness.evidence.words import count_of, listed, reason
 
@@ -39,3 +40,13 @@ def notes_of(snapshot: Snapshot) -> list[Reason]:
     if not names:
         return []
     return [reason(ReasonCode.NOT_BLOCKING, f"{count_of(len(names), 'difference')} that the policy does not let block: {listed(names)}.")]
+
+
+def idle_budgets(snapshot: Snapshot, budgets: tuple[LatencyBudget, ...]) -> list[Reason]:
+    """Latency budgets that no compared endpoint fits: they judge nothing, and a slip in a pattern would look like a promise kept."""
+    compared = [state.endpoint for state in snapshot.endpoints if state.compared]
+    names = [f"{one.endpoint} ({budget_path(one)})" for one in budgets if not any(map(pattern_of(one.endpoint).fullmatch, compared))]
+    if not compared or not names:
+        return []
+    message = f"{count_of(len(names), 'latency budget')} judged nothing, as no compared endpoint fits: {listed(names)}."
+    return [reason(ReasonCode.UNUSED_RULES, message)]

@@ -58,6 +58,7 @@ def judge(
         *observed.notes_of(snapshot, effects),
         *of_accepted.notes,
         *covered.notes_of(snapshot),
+        *covered.idle_budgets(snapshot, policy.latency_budgets),
     ]
     if not has_candidate:
         return _verdict(VerdictState.INCONCLUSIVE, [reason(ReasonCode.NO_CANDIDATE, "No candidate was under test."), *notes])
@@ -108,7 +109,7 @@ def _why_failed(snapshot: Snapshot, expected: ExpectedFacts) -> list[Reason]:
         if not f.blocks or f.finding_class is not FindingClass.DIVERGENCE:
             continue
         if f.aspect is Aspect.LATENCY:
-            reasons.append(reason(ReasonCode.LATENCY, latency_words(f), f.id))
+            reasons.append(reason(accepted.latency_code(f, expected), latency_words(f) + accepted.changed_words(f, expected), f.id))
         elif f.aspect is Aspect.DETERMINISM:
             reasons.append(reason(ReasonCode.DIVERGENCE, _unsteady(f), f.id))
         else:

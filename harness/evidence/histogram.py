@@ -3,6 +3,7 @@
 import math
 from collections import Counter
 from collections.abc import Sequence
+from math import floor, log
 from typing import Final
 
 from harness.evidence.martingale import log_two_sided
@@ -23,10 +24,11 @@ class LogHistogram:
 
     def add(self, value: float) -> None:
         """Count a value; anything not above 0 falls into the lowest bucket."""
-        bucket = math.floor(math.log(value) / _GROWTH) if value > 0.0 else -_BUCKET_MAX
+        bucket = floor(log(value) / _GROWTH) if value > 0.0 else -_BUCKET_MAX
         if not -_BUCKET_MAX <= bucket <= _BUCKET_MAX:
             bucket = _BUCKET_MAX if bucket > 0 else -_BUCKET_MAX
-        self._counts[bucket] = self._counts.get(bucket, 0) + 1
+        counts = self._counts
+        counts[bucket] = counts.get(bucket, 0) + 1
         self.count += 1
 
     def quantile(self, share: float) -> float:

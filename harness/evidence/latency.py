@@ -10,7 +10,7 @@ budgets bet beside it, each with its own share of the family's weight (`LATENCY_
 
 import math
 import statistics
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Final
 
 import msgspec
@@ -28,6 +28,9 @@ from harness.evidence.tails import SHOWN_LOG_E, Channel, SlowTrials, Tails, reac
 from harness.evidence.wealth import latency_term
 from harness.evidence.weights import LATENCY_SHARES, POOLED_SHARE, LatencyPart
 
+# Members that are asked for in every trial: looking them up by their enumeration takes longer than what is done with them.
+_PAIRED: Final = Control.SECONDARY
+_THREE_ARM: Final = Design.THREE_ARM
 INVALID_LOG_E: Final = math.log(1000.0)
 """Evidence at which stable and secondary count as unlike in speed (error rate .001)."""
 INTERVAL_LEVEL: Final = 0.95
@@ -41,10 +44,12 @@ class BlockRule(msgspec.Struct, frozen=True):
 
     pairs_min: int
     seconds_min: float
+    stream: bool = False
+    """Of a stream, in which a slow-down may begin late."""
 
 
 REPLAY_BLOCK: Final = BlockRule(20, 1.0)
-LIVE_BLOCK: Final = BlockRule(100, 10.0)
+LIVE_BLOCK: Final = BlockRule(100, 10.0, stream=True)
 
 
 class Block:
@@ -78,6 +83,7 @@ class EndpointLatency:
 
     __slots__ = (
         "arms",
+        "beyond",
         "block",
         "blocks",
         "budgets",
@@ -95,13 +101,15 @@ class EndpointLatency:
         """`weight` is the endpoint's for latency as a whole; `budgets` bring their own."""
         self.arms = (LogHistogram(), LogHistogram(), LogHistogram())
         """Stable, secondary, candidate."""
+        self.beyond: float | None = None
+        """How many times the control's time counts as slower, where a slow-down was accepted."""
         self.block = Block(rule)
         self.blocks = LogHistogram()
         """Median ratios of the closed blocks."""
         self.ratios = LogHistogram()
         """Ratios of all pairs."""
-        self.stake = Stake(weight * LATENCY_SHARES[LatencyPart.MEDIAN])
-        self.tails = Tails(weight * LATENCY_SHARES[LatencyPart.TAILS])
+        self.stake = Stake(weight * LATENCY_SHARES[LatencyPart.MEDIAN], stream=rule.stream)
+        self.tails = Tails(weight * LATENCY_SHARES[LatencyPart.TAILS], stream=rule.stream)
         self.budgets = budgets
         self.slow = SlowTrials()
         self.pairs = self.slower = self.slower_control = 0
@@ -140,10 +148,10 @@ class LatencyBook:
         self.rule = rule
         self.beyond = 1.0 + tolerance
         self._requests_min = requests_min
-        self._budgets = Budgets(budgets)
+        self._budgets = Budgets(budgets, stream=rule.stream)
         self._budget_size = (rule.pairs_min, rule.seconds_min)
-        self.pool = Stake(pool_weight * LATENCY_SHARES[LatencyPart.MEDIAN])
-        self.pool_tails = Tails(pool_weight * LATENCY_SHARES[LatencyPart.TAILS])
+        self.pool = Stake(pool_weight * LATENCY_SHARES[LatencyPart.MEDIAN], stream=rule.stream)
+        self.pool_tails = Tails(pool_weight * LATENCY_SHARES[LatencyPart.TAILS], stream=rule.stream)
         beyond = pool_weight * LATENCY_SHARES[LatencyPart.TAILS]
         self._said = (latency_term(self.pool.weight, 0.0, gates=False), latency_term(beyond, 0.0, gates=False))
         self._pool_block = Block(rule)
@@ -167,6 +175,19 @@ class LatencyBook:
         """A new endpoint with its weight. Budgets have no pool, so they have that part as well."""
         budgets = self._budgets.channels(name, weight * LATENCY_SHARES[LatencyPart.BUDGETS] / (1.0 - POOLED_SHARE))
         return EndpointLatency(self.rule, weight, budgets)
+
+    def accept(self, endpoint: EndpointLatency, ceiling: float | None, tails: Mapping[str, float]) -> None:
+        """What was accepted of a new endpoint: the largest ratio of its median, and the shares of its tails, by path.
+
+        The games go on with the ratio in place of none, and the tolerance on top. "The candidate takes more than r times the control's
+        time" with r above 1 says less against it than with r = 1, so the bets stay at most fair for a candidate that behaves like its
+        control, and for one that is slower by what was accepted.
+        """
+        if ceiling is not None:
+            endpoint.beyond = max(1.0, ceiling) * self.beyond
+        for channel in endpoint.tails.channels:
+            if channel.path in tails:
+                channel.hold(tails[channel.path])
 
     def gates(self, endpoint: EndpointLatency) -> bool:
         """Whether there were enough pairs for a say."""
@@ -192,16 +213,20 @@ class LatencyBook:
         stable = bets.stable.latency_ms
         secondary = bets.secondary.latency_ms if bets.secondary is not None else None
         candidate = bets.candidate.latency_ms if bets.candidate is not None else None
-        for arm, value in zip(endpoint.arms, (stable, secondary, candidate), strict=True):
-            if value is not None:
-                arm.add(value)
-        paired = bets.control is Control.SECONDARY
+        arms = endpoint.arms
+        if stable is not None:
+            arms[0].add(stable)
+        if secondary is not None:
+            arms[1].add(secondary)
+        if candidate is not None:
+            arms[2].add(candidate)
+        paired = bets.control is _PAIRED
         changed = False
         if endpoint.budgets and candidate is not None:
             changed = self._budget(candidate, secondary if paired else None, bets, endpoint)
         if not paired or secondary is None:
             return changed
-        if bets.design is Design.THREE_ARM and stable is not None:
+        if bets.design is _THREE_ARM and stable is not None:
             self._check_pair(stable, secondary, bets.started_ns)
         return (candidate is not None and self._pair(candidate, secondary, bets, endpoint)) or changed
 
@@ -211,7 +236,7 @@ class LatencyBook:
         endpoint.said = (
             latency_term(endpoint.stake.weight, endpoint.stake.log_e, gates=self.gates(endpoint)),
             sum(
-                latency_term(channel.stake.weight, channel.stake.log_e, gates=self.channel_gates(endpoint, channel))
+                latency_term(channel.stake.weight, channel.stake.log_e, gates=self.channel_gates(endpoint, channel) and not channel.held)
                 for channel in (*endpoint.tails.channels, *endpoint.budgets)
             ),
         )
@@ -226,7 +251,7 @@ class LatencyBook:
         for channel in endpoint.budgets:
             over = channel.over
             closed = channel.add(candidate, control, bets.started_ns, self._budget_size)
-            if channel.over > over and channel.offer(bets.trial):
+            if channel.over > over and bets.at_hand and channel.offer(bets.trial):
                 self.shown.append(channel.path)
             if closed:
                 changed |= channel.settle((endpoint.arms[0], endpoint.arms[1]))
@@ -235,18 +260,19 @@ class LatencyBook:
 
     def _pair(self, candidate: float, secondary: float, bets: TrialBets, endpoint: EndpointLatency) -> bool:
         at_ns = bets.started_ns
-        sign = 1 if candidate > secondary * self.beyond else -1
+        beyond = self.beyond if endpoint.beyond is None else endpoint.beyond
+        sign = 1 if candidate > secondary * beyond else -1
         endpoint.pairs += 1
-        endpoint.slower_control += secondary > candidate * self.beyond
+        endpoint.slower_control += secondary > candidate * beyond
         if sign > 0:
             endpoint.slower += 1
-            if endpoint.stake.log_e >= SHOWN_LOG_E and endpoint.slow.offer(bets.trial):
+            if bets.at_hand and endpoint.stake.log_e >= SHOWN_LOG_E and endpoint.slow.offer(bets.trial):
                 self.shown.append(MEDIAN_PATH)
-        reach = reach_of(candidate / self.beyond, secondary)  # a slow-down that is tolerated must not show as a tail
+        reach = reach_of(candidate / beyond, secondary)  # a slow-down that is tolerated must not show as a tail
         if reach:
             endpoint.tails.add(reach)
             for channel in endpoint.tails.channels[: max(0, reach)]:
-                if channel.offer(bets.trial):
+                if bets.at_hand and channel.offer(bets.trial):
                     self.shown.append(channel.path)
         ratio = candidate / secondary if secondary > 0.0 else 1.0
         endpoint.ratios.add(ratio)
@@ -255,15 +281,15 @@ class LatencyBook:
         if closed is not None:
             endpoint.blocks.add(closed[1])
             endpoint.slow.close(closed[1] if closed[0] > 0 else 0.0)
-            changed |= _bet(endpoint.stake, closed[0])
+            changed |= _bet(endpoint.stake, closed[0], endpoint.pairs)
             changed |= endpoint.tails.close(endpoint.pairs)
         if self.gates(endpoint):
             self._pool_pairs += 1
-            if reach:
+            if reach and not endpoint.tails.held:
                 self.pool_tails.add(reach)
             pooled = self._pool_block.add(sign, ratio, at_ns)
             if pooled is not None:
-                changed |= _bet(self.pool, pooled[0])
+                changed |= _bet(self.pool, pooled[0], self._pool_pairs)
                 changed |= self.pool_tails.close(self._pool_pairs)
         return changed
 
@@ -285,7 +311,7 @@ class LatencyBook:
             self._tails_alike = evidence - math.log(len(stakes)) < INVALID_LOG_E
 
 
-def _bet(stake: Stake, sign: int) -> bool:
+def _bet(stake: Stake, sign: int, observed: int) -> bool:
     if sign:
-        stake.bet(Design.TWO_ARM, Role.CANDIDATE if sign > 0 else Role.SECONDARY)
+        stake.bet(Design.TWO_ARM, Role.CANDIDATE if sign > 0 else Role.SECONDARY, observed=observed)
     return sign != 0

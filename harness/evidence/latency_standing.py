@@ -9,8 +9,8 @@ from harness.evidence.budgets import BudgetChannel
 from harness.evidence.findings import finding_id
 from harness.evidence.hypothesis import Stake, log10_threshold
 from harness.evidence.latency import INTERVAL_LEVEL, MEDIAN_PATH, RATIO_MAX, EndpointLatency, LatencyBook
-from harness.evidence.martingale import LN10, excess_interval
-from harness.evidence.snapshot import Evidence, Interval, LatencyChannel, LatencyEffect, PoolEvidence
+from harness.evidence.martingale import LN10
+from harness.evidence.snapshot import Evidence, Interval, LatencyChannel, LatencyEffect, Noted, PoolEvidence
 from harness.evidence.tails import TAIL_FACTORS, Channel, tail_path
 from harness.evidence.weights import Pool
 from harness.evidence.words import count_of, percent
@@ -33,12 +33,19 @@ class LatencyStanding:
     def findings(self, endpoint: "EndpointLedger") -> Iterator[Evidence]:
         """What is proven; nothing of what has no say because stable and secondary differ in it."""
         latency, book = endpoint.latency, self._book_of(endpoint)
-        if book.valid and endpoint.latency_decided_at is not None:
+        if book.valid and (endpoint.latency_decided_at is not None or self._as_accepted(latency)):
             yield self._median(endpoint, endpoint.latency_decided_at)
         if book.tails_valid:
             for channel in (*latency.tails.channels, *latency.budgets):
-                if channel.decided is not None:
+                if channel.decided is not None or (channel.held and channel.shares.log_e >= self._ledger.accepted.outside_log_e):
                     yield self._beyond(endpoint, channel, channel.decided)
+
+    def _as_accepted(self, latency: EndpointLatency) -> bool:
+        """Whether an endpoint of which a slow-down was accepted is slower beyond chance."""
+        if latency.beyond is None:
+            return False
+        interval = latency.interval()
+        return interval is not None and interval.low > self._book.beyond
 
     def open_questions(self, endpoint: "EndpointLedger") -> int:
         """1 where more passes could decide something of the endpoint's latency."""
@@ -50,7 +57,9 @@ class LatencyStanding:
             found = latency.stake.log_e >= LATENCY_OPEN_LOG_E
         if book.tails_valid:
             for channel in (*latency.tails.channels, *latency.budgets):
-                if channel.decided is None and book.channel_gates(latency, channel):
+                if channel.held:
+                    found |= LATENCY_OPEN_LOG_E <= channel.shares.log_e < self._ledger.accepted.outside_log_e
+                elif channel.decided is None and book.channel_gates(latency, channel):
                     found |= channel.stake.log_e >= LATENCY_OPEN_LOG_E
         return int(found)
 
@@ -81,7 +90,7 @@ class LatencyStanding:
     def _book_of(self, endpoint: "EndpointLedger") -> LatencyBook:
         return self._book if endpoint.latency_blocks else self._ledger.latency_aside
 
-    def _median(self, endpoint: "EndpointLedger", decided: tuple[int, int]) -> Evidence:
+    def _median(self, endpoint: "EndpointLedger", decided: tuple[int, int] | None) -> Evidence:
         latency = endpoint.latency
         interval = latency.interval()
         return self._finding(
@@ -95,43 +104,60 @@ class LatencyStanding:
             if interval is None
             else Interval(interval.low - 1.0, interval.high - 1.0, interval.level),
             exemplars=latency.slow.ids(),
+            expected=latency.pairs if decided is None else 0,
+            noted=Noted(
+                median=latency.ratio(),
+                low=None if interval is None else interval.low,
+                high=None if interval is None else interval.high,
+            ),
         )
 
-    def _beyond(self, endpoint: "EndpointLedger", channel: Channel, decided: tuple[int, int]) -> Evidence:
+    def _beyond(self, endpoint: "EndpointLedger", channel: Channel, decided: tuple[int, int] | None) -> Evidence:
         compared = channel.compared if isinstance(channel, BudgetChannel) else endpoint.latency.pairs
-        low, high = excess_interval(channel.total, channel.squares, channel.blocks, INTERVAL_LEVEL)
+        rate, low, high = channel.excess(INTERVAL_LEVEL)
+        rate_low, rate_high = channel.shares.interval((1.0 + INTERVAL_LEVEL) / 2.0)
         return self._finding(
             endpoint,
             self._channel((channel, compared)),
             decided,
             compared=compared,
             diverged=(channel.over, channel.over_control),
-            rate=channel.total / max(1, channel.blocks),
+            rate=rate,
             interval=Interval(low, high, INTERVAL_LEVEL),
             exemplars=channel.slow.ids(),
+            expected=channel.over if channel.held else 0,
+            noted=Noted(
+                looks=compared,
+                hits=channel.over,
+                rate_low=rate_low,
+                rate_high=rate_high,
+                outside_log10=channel.shares.log_e / LN10,
+            ),
         )
 
     def _finding(
         self,
         endpoint: "EndpointLedger",
         channel: LatencyChannel,
-        decided: tuple[int, int],
+        decided: tuple[int, int] | None,
         *,
         compared: int,
         diverged: tuple[int, int],
         rate: float,
         interval: Interval,
         exemplars: tuple[str, ...],
+        expected: int,
+        noted: Noted,
     ) -> Evidence:
+        """`expected`: how often it shows as it was accepted, where it is nothing else."""
         targets = endpoint.latency.quantiles()
-        below = channel.path != MEDIAN_PATH and endpoint.latency_decided_at is not None
         return Evidence(
             id=finding_id(endpoint.name, Aspect.LATENCY, channel.path, Kind.SLOWER),
             endpoint=endpoint.name,
             aspect=Aspect.LATENCY,
             path=channel.path,
             kind=Kind.SLOWER,
-            finding_class=FindingClass.DIVERGENCE,
+            finding_class=FindingClass.EXPECTED if expected else FindingClass.DIVERGENCE,
             severity=Severity.MAJOR,
             compared=compared,
             diverged=diverged[0],
@@ -140,9 +166,11 @@ class LatencyStanding:
             log10_threshold=channel.log10_threshold,
             rate=rate,
             interval=interval,
-            decided_at=decided[0],
-            decided_pass=decided[1],
-            root=finding_id(endpoint.name, Aspect.LATENCY, MEDIAN_PATH, Kind.SLOWER) if below else None,
+            decided_at=None if decided is None else decided[0],
+            decided_pass=None if decided is None else decided[1],
+            expected=expected,
+            noted=noted,
+            root=_root_of(endpoint, channel.path),
             exemplars=exemplars,
             latency=LatencyEffect(
                 channel=channel,
@@ -154,7 +182,8 @@ class LatencyStanding:
 
     def _median_channel(self, latency: EndpointLatency) -> LatencyChannel:
         over = (latency.slower, latency.slower_control)
-        return self._described(MEDIAN_PATH, latency.stake, over, latency.pairs, factor=self._book.beyond)
+        factor = self._book.beyond if latency.beyond is None else latency.beyond
+        return self._described(MEDIAN_PATH, latency.stake, over, latency.pairs, factor=factor)
 
     def _channel(self, counted: tuple[Channel, int]) -> LatencyChannel:
         channel, compared = counted
@@ -184,6 +213,15 @@ class LatencyStanding:
             log10_e=stake.log_e_max / LN10,
             log10_threshold=log10_threshold(stake.weight, self._alpha),
         )
+
+
+def _root_of(endpoint: "EndpointLedger", path: str) -> str | None:
+    """A slow-down shows in the median, the tails and budgets at once: the median is the root where it is proven; of tails, the lowest."""
+    if path == MEDIAN_PATH:
+        return None
+    tails = [channel.path for channel in endpoint.latency.tails.channels if channel.decided is not None]
+    root = MEDIAN_PATH if endpoint.latency_decided_at is not None else tails[0] if path in tails else path
+    return None if root == path else finding_id(endpoint.name, Aspect.LATENCY, root, Kind.SLOWER)
 
 
 _FACTORS: Final = {tail_path(factor): factor for factor in TAIL_FACTORS}

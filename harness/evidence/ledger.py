@@ -12,13 +12,14 @@ from harness.core.limits import EVIDENCE_SESSIONS_MAX, EXEMPLARS_PER_FINDING_MAX
 from harness.evidence.bets import Bet, TrialBets
 from harness.evidence.confirm import BetIndex, Question, Questions
 from harness.evidence.determinism import DeterminismBook
+from harness.evidence.expected import NO_CHANGES, ExpectedChanges
 from harness.evidence.findings import finding_id
 from harness.evidence.hard_rules import HardRules
 from harness.evidence.hypothesis import Hypothesis, PoolState
 from harness.evidence.keys import KeyBudget, KeyMemory
 from harness.evidence.latency import LIVE_BLOCK, REPLAY_BLOCK, EndpointLatency, LatencyBook
 from harness.evidence.noise import InTrial, NoiseBook
-from harness.evidence.noise_bets import without_numbers
+from harness.evidence.occurs import OccursBook
 from harness.evidence.policy import Policy
 from harness.evidence.reproduction import Exercise, Reproduction
 from harness.evidence.slices import SliceBook
@@ -28,6 +29,10 @@ from harness.evidence.wealth import Wealth
 from harness.evidence.weights import FAMILY_WEIGHTS, POOL_WEIGHTS, POOLED_SHARE, EndpointShares, Family, Pool, family_of, pools_of, series
 from harness.evidence.what_blocks import Blocks, restless_parts
 
+# Members that are asked for in every trial: looking them up by their enumeration takes longer than what is done with them.
+_CANDIDATE: Final = Role.CANDIDATE
+_NO_CONTROL: Final = Design.NO_CONTROL
+_UNCOMPARABLE: Final = Kind.UNCOMPARABLE
 _KEPT_ELSEWHERE: Final = frozenset({Pool.LATENCY, Pool.DETERMINISM})
 """Pools that the books of these aspects keep."""
 
@@ -84,14 +89,15 @@ class Ledger:
         live: bool = False,
         control: Control = Control.SECONDARY,
         design: Design = Design.THREE_ARM,
+        accepted: ExpectedChanges | None = None,
     ) -> None:
         """`endpoints` are those of a capture, known before anything is sent. `control` and `design` are what an empty
-        snapshot says; trials bring their own."""
+        snapshot says; trials bring their own. `accepted` are the changes that are applied (None: what bets say is expected is)."""
         self.policy = policy
         self.control = control
         self.design = design
         self.folded = 0
-        self.repeats = 0
+        self.repeats = self.repeats_of_stable = 0
         self.uncomparable = 0
         self.passes: dict[int, int] = {}
         self.fresh_passes: set[int] = set()
@@ -118,15 +124,18 @@ class Ledger:
         self.hard = HardRules(policy.effects)
         self.blocks = Blocks(policy.blocks)
         self.slices = SliceBook()
+        self.occurs = OccursBook()
         self._live = live
-        self.determinism, self.determinism_aside = DeterminismBook(), DeterminismBook()
+        self._applied = accepted
+        self.accepted = accepted or NO_CHANGES
+        self.determinism, self.determinism_aside = DeterminismBook(self.accepted), DeterminismBook(self.accepted)
         self.aside = Wealth(policy.alpha)
         """A sum of their own for what does not block in latency and determinism: nobody looks at it."""
-        self.noise = NoiseBook(self.wealth, self.blocks)
+        self.noise = NoiseBook(self.wealth, self.blocks, self.accepted, rule=LIVE_BLOCK if live else REPLAY_BLOCK)
         self._shares = EndpointShares(endpoints)
         self._budget = KeyBudget()
         self.pools: dict[Pool, PoolState] = {
-            pool: PoolState(pool, POOL_WEIGHTS[pool], self._budget) for pool in Pool if pool not in _KEPT_ELSEWHERE
+            pool: PoolState(pool, POOL_WEIGHTS[pool], self._budget, stream=live) for pool in Pool if pool not in _KEPT_ELSEWHERE
         }
         self._overflow_keys = KeyMemory(self._budget)
         self._overflow_ids = KeyMemory(self._budget)
@@ -148,16 +157,19 @@ class Ledger:
         if not bets.repeat and (bets.pass_index, bets.fresh) != (self._pass, self._grouped):
             self._end_pass()
             self._pass, self._grouped = bets.pass_index, bets.fresh
+            self.wealth.pair_open = bets.fresh and bets.pass_index % 2 == 0
+        if bets.expected and self._applied is not None:
+            bets = self._applied.restored(bets)
         self.folded += 1
-        self.control = bets.control
-        self.design = bets.design
         broken = self.hard.fold(bets, self.folded)
-        index: BetIndex = {(bet.aspect, bet.path, bet.kind): bet for bet in bets.bets}
         if self.questions.about(bets.request):
-            self._answer(bets, index)
+            self._answer(bets, {(bet.aspect, bet.path, bet.kind): bet for bet in bets.bets})
         if bets.repeat:
             self.repeats += 1
+            self.repeats_of_stable += not bets.stable_kept
             return broken
+        self.control = bets.control
+        self.design = bets.design
         self._count_pass(bets)
         endpoint = self.endpoints.get(bets.endpoint)
         if endpoint is None:
@@ -167,6 +179,7 @@ class Ledger:
         endpoint.first_sends += bets.pass_index == 0
         endpoint.first += bets.pass_index == 0 and not bets.tainted
         self.slices.compared(bets)
+        self.occurs.fold(bets)
         self.reproduction.fold(bets)
         broken += self._fold_latency(bets, endpoint)
         if bets.restless:
@@ -174,7 +187,8 @@ class Ledger:
             block, aside = restless_parts(bets.endpoint, bets.restless, self.blocks)
             for book, found, wealth in ((self.determinism, block, self.wealth), (self.determinism_aside, aside, self.aside)):
                 if found:
-                    book.fold(bets.endpoint, found, share=share, design=bets.design, spell=spell, wealth=wealth)
+                    requests = endpoint.first_sends
+                    book.fold(bets.endpoint, found, share=share, design=bets.design, spell=spell, wealth=wealth, requests=requests)
         if bets.expected:
             broken += self._fold_expected(bets, endpoint)
         if bets.noise and not bets.tainted:
@@ -235,7 +249,9 @@ class Ledger:
         share = self._shares.next_share(name)
         weight = FAMILY_WEIGHTS[Family.LATENCY] * (1.0 - POOLED_SHARE) * share
         blocks = self.blocks.blocks(name, Aspect.LATENCY, "p50", Kind.SLOWER)
-        latency = (self.latency if blocks else self.latency_aside).enter(name, weight)
+        book = self.latency if blocks else self.latency_aside
+        latency = book.enter(name, weight)
+        book.accept(latency, *self.accepted.slower(name))
         endpoint = self.endpoints[name] = EndpointLedger(name, share, latency)
         endpoint.latency_blocks = blocks
         return endpoint
@@ -271,7 +287,7 @@ class Ledger:
             for channel in book.channels(own):
                 if channel.decided is None and wealth.names(channel.stake):
                     channel.decided = at
-        return tuple(finding_id(endpoint.name, Aspect.LATENCY, path, Kind.SLOWER) for path in book.shown)
+        return tuple([finding_id(endpoint.name, Aspect.LATENCY, path, Kind.SLOWER) for path in book.shown])
 
     def _answer(self, bets: TrialBets, index: BetIndex) -> None:
         for question, before in self.questions.answers(bets, index):
@@ -297,22 +313,29 @@ class Ledger:
         key = (bet.aspect, bet.path, bet.kind)
         hypothesis = endpoint.hypotheses.get(key)
         if hypothesis is None and len(self.by_id) < HYPOTHESES_MAX:
-            hypothesis = Hypothesis(endpoint.name, bet.aspect, bet.path, bet.kind, self._budget)
+            hypothesis = Hypothesis(endpoint.name, bet.aspect, bet.path, bet.kind, self._budget, stream=self._live)
             hypothesis.blocks = self.blocks.blocks(endpoint.name, bet.aspect, bet.path, bet.kind)
             endpoint.hypotheses[key] = self.by_id[hypothesis.id] = hypothesis
         return hypothesis
 
     def _fold_bets(self, bets: TrialBets, endpoint: EndpointLedger) -> tuple[str, ...]:
         examples: list[str] = []
-        self.uncomparable += any(
-            bet.kind is Kind.UNCOMPARABLE and self.blocks.blocks(endpoint.name, bet.aspect, bet.path, bet.kind) for bet in bets.bets
-        )
-        endpoint.diverged += any(bet.odd is Role.CANDIDATE for bet in bets.bets)
-        whole = _whole_answer(endpoint, bets)
+        if _UNCOMPARABLE in [bet.kind for bet in bets.bets]:
+            self.uncomparable += any(
+                bet.kind is _UNCOMPARABLE and self.blocks.blocks(endpoint.name, bet.aspect, bet.path, bet.kind) for bet in bets.bets
+            )
+        diverged = _CANDIDATE in [bet.odd for bet in bets.bets]
+        endpoint.diverged += diverged
+        whole = _whole_answer(endpoint, bets) if diverged else None
         pooled: dict[Pool, list[Bet]] = {}
         for bet in bets.bets:
-            hypothesis = self._hypothesis(endpoint, bet)
+            hypothesis = endpoint.hypotheses.get((bet.aspect, bet.path, bet.kind)) or self._hypothesis(endpoint, bet)
+            if bet.odd is None and hypothesis is not None:
+                hypothesis.control += bet.control_differs
+                continue
             blocks = self.blocks.blocks(endpoint.name, bet.aspect, bet.path, bet.kind) if hypothesis is None else hypothesis.blocks
+            if hypothesis is not None and bet.odd is _CANDIDATE:
+                self.occurs.shown(hypothesis.id, bets)
             if hypothesis is None:
                 self._overflowed(endpoint, bet, blocks=blocks)
             elif bets.tainted:
@@ -320,7 +343,7 @@ class Ledger:
                     examples.append(hypothesis.id)
             else:
                 hypothesis.count(bet, bets.design, first=bets.pass_index == 0)
-                if bet.odd is Role.CANDIDATE:
+                if bet.odd is _CANDIDATE:
                     hypothesis.shown_beside(whole if whole != hypothesis.id else None)
                     self.slices.shown(hypothesis.id, bets, first=hypothesis.is_new(bets.request))
                 if bet.odd is not None and self._stake(bets, bet, bet.odd, endpoint, hypothesis):
@@ -336,9 +359,8 @@ class Ledger:
     def _fold_noise(self, bets: TrialBets, endpoint: EndpointLedger) -> tuple[str, ...]:
         """Places whose values differ anyhow: the ids of findings of which the trial is worth keeping as an example."""
         moment = self._pass if self._grouped else self.folded
-        trial = InTrial(bets.endpoint, endpoint.share, bets.design, moment, self._spell)
-        said = bets.noise if self._grouped or not self._live else tuple(map(without_numbers, bets.noise))
-        examples = self.noise.fold(trial, said, bets.trial)
+        trial = InTrial(bets.endpoint, endpoint.share, bets.design, moment, self._spell, endpoint.exercise.compared, bets.started_ns)
+        examples = self.noise.fold(trial, bets.noise, bets.trial)
         self._look()
         if not self._grouped:
             self.noise.settle(self.folded, self._pass)
@@ -356,20 +378,20 @@ class Ledger:
             self._start(endpoint, hypothesis)
         if hypothesis.keys.add(bet.key):
             self._touched[hypothesis.id] = hypothesis
-            if bets.design is Design.NO_CONTROL:
+            if bets.design is _NO_CONTROL:
                 self._hit(endpoint.exercise.compared, hypothesis)
             else:
                 before = stake.log_e
-                stake.bet(bets.design, odd, self._spell)
+                stake.bet(bets.design, odd, self._spell, observed=endpoint.exercise.compared)
                 if hypothesis.blocks:
                     self.wealth.changed(stake.weight, before, stake.log_e)
                 if not self._grouped and hypothesis.decided_at is None and self.wealth.names(stake):
                     self._decide(hypothesis)
         if bets.session:
             self._remember_root(bets, hypothesis)
-        if odd is not Role.CANDIDATE:
+        if odd is not _CANDIDATE:
             return False
-        if hypothesis.blocks and bets.request not in hypothesis.requests and hypothesis.decided_at is None:
+        if hypothesis.blocks and bets.askable and bets.request not in hypothesis.requests and hypothesis.decided_at is None:
             hypothesis.unasked |= hypothesis.requests_overflow
             noisy = hypothesis.noisy(endpoint.exercise.compared, self.policy.noisy_share)
             self.questions.ask(bets, hypothesis, self._clean_sends(bets), noisy=noisy)
@@ -409,11 +431,11 @@ class Ledger:
         if bets.pass_index == 0:
             state.count(odd, bets.design)
         arm = state.agreed(odd)
-        if arm is None or bets.design is Design.NO_CONTROL:
+        if arm is None or bets.design is _NO_CONTROL:
             return  # without a control only "each place differs in at most eps0" is tested; together they may differ in more
         stake = state.stake
         before = stake.log_e
-        stake.bet(bets.design, arm, self._spell)
+        stake.bet(bets.design, arm, self._spell, observed=self.folded)
         self.wealth.changed(stake.weight, before, stake.log_e)
         if not self._grouped and state.decided_at is None and self.wealth.names(stake):
             state.decided_at = self.folded
@@ -428,7 +450,7 @@ class Ledger:
     def _follow(self, bets: TrialBets, bet: Bet, hypothesis: Hypothesis) -> bool:
         """A difference that follows from an earlier one of its session: counted, with its root, and no bet of its own."""
         hypothesis.control += bet.control_differs
-        if bet.odd is not Role.CANDIDATE:
+        if bet.odd is not _CANDIDATE:
             return False
         hypothesis.followers += 1
         hypothesis.root = hypothesis.root or self._roots.get((bets.session, bets.pass_index))
@@ -436,7 +458,7 @@ class Ledger:
 
     def _overflowed(self, endpoint: EndpointLedger, bet: Bet, *, blocks: bool) -> None:
         self._overflow_ids.add(int(finding_id(endpoint.name, bet.aspect, bet.path, bet.kind), 16))
-        self.overflow_alone += blocks and bet.odd is Role.CANDIDATE
+        self.overflow_alone += blocks and bet.odd is _CANDIDATE
 
 
 def _example(hypothesis: Hypothesis, count: int, trial: str) -> bool:
@@ -450,6 +472,6 @@ def _example(hypothesis: Hypothesis, count: int, trial: str) -> bool:
 def _whole_answer(endpoint: EndpointLedger, bets: TrialBets) -> str | None:
     """The finding that the candidate's whole answer is another one (status, or none at all), if the trial shows that."""
     for bet in bets.bets:
-        if bet.aspect in (Aspect.STATUS, Aspect.TRANSPORT) and bet.odd is Role.CANDIDATE:
+        if bet.aspect in (Aspect.STATUS, Aspect.TRANSPORT) and bet.odd is _CANDIDATE:
             return finding_id(endpoint.name, bet.aspect, bet.path, bet.kind)
     return None

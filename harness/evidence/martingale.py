@@ -24,8 +24,8 @@ _MIX: Final = tuple((math.log(w), math.log1p(2 * s), math.log1p(s), math.log1p(-
 
 def log_sum(terms: Sequence[float]) -> float:
     """log(sum(exp(term))) without overflow."""
-    top = max(terms)
-    return top + math.log(sum([math.exp(term - top) for term in terms]))
+    top, exp = max(terms), math.exp
+    return top + math.log(sum([exp(term - top) for term in terms]))
 
 
 def log_e(wins_three: int, wins_two: int, losses: int) -> float:
@@ -81,13 +81,17 @@ def log_rate_e(hits: int, trials: int, rate: float) -> float:
     A mixture of likelihood ratios of larger chances against `rate`; each factor is increasing in a hit, so its mean is at
     most 1 under every smaller chance too (Wald 1945; Waudby-Smith & Ramdas 2024, section 4). `rate` is in (0, 1).
     """
+    terms = [hits * hit + (trials - hits) * miss for hit, miss in rate_factors(rate)]
+    return log_sum(terms) - math.log(len(terms))
+
+
+@lru_cache(maxsize=64)
+def rate_factors(rate: float) -> tuple[tuple[float, float], ...]:
+    """Natural logs of what a hit and a miss multiply each of the likelihood ratios of `log_rate_e` with."""
     if not 0.0 < rate < 1.0:
         raise ValueError("rate must be between 0 and 1")
-    terms = []
-    for step in _RATE_STEPS:
-        larger = rate + (1.0 - rate) * step
-        terms.append(hits * math.log(larger / rate) + (trials - hits) * math.log((1.0 - larger) / (1.0 - rate)))
-    return log_sum(terms) - math.log(len(terms))
+    larger = [rate + (1.0 - rate) * step for step in _RATE_STEPS]
+    return tuple((math.log(each / rate), math.log((1.0 - each) / (1.0 - rate))) for each in larger)
 
 
 PASS_STAKES_COUNT: Final = 12

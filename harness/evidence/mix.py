@@ -13,10 +13,10 @@ ARMS: Final = (Role.STABLE, Role.SECONDARY, Role.CANDIDATE)
 
 def category_like(value: Scalar) -> bool:
     """Whether a value may be one of a small set: a truth value, null, a short text, a small whole number (a status, too)."""
-    if value is None or isinstance(value, bool):
-        return True
     if isinstance(value, str):
         return len(value) <= _CHARS_MAX
+    if value is None or isinstance(value, bool):
+        return True
     return isinstance(value, int) and -_NUMBER_MAX < value < _NUMBER_MAX
 
 

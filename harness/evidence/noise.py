@@ -12,11 +12,10 @@ It can fail a run. It keeps one from passing only while its evidence is worth mo
 """
 
 import math
-from collections.abc import Iterable, Iterator, Mapping
-from statistics import median
+from collections.abc import Iterator
 from typing import Final, NamedTuple
 
-from harness.core.labels import Aspect, Design, FindingClass, Kind, Role
+from harness.core.labels import Aspect, Design, Kind, Role
 from harness.core.limits import (
     EXEMPLARS_PER_FINDING_MAX,
     NOISE_CATEGORIES_MAX,
@@ -24,85 +23,64 @@ from harness.core.limits import (
     NOISE_KEYS_MAX,
     NOISE_KEYS_PER_PLACE_MAX,
 )
-from harness.evidence.findings import finding_id, severity_of
-from harness.evidence.hypothesis import Stake, log10_threshold
+from harness.evidence.ceiling import Shares
+from harness.evidence.expected import NO_CHANGES, ExpectedChanges
+from harness.evidence.findings import finding_id
 from harness.evidence.keys import KeyBudget, KeyMemory
-from harness.evidence.martingale import LN10, excess_interval, log_e, log_sum, log_two_sided
+from harness.evidence.latency import REPLAY_BLOCK, BlockRule
+from harness.evidence.martingale import log_e, log_sum
 from harness.evidence.mix import ARMS, alone_with
 from harness.evidence.noise_bets import NOBODY, NoiseBet, Three
-from harness.evidence.snapshot import Evidence, Interval
+from harness.evidence.noise_standing import Look, noise_evidence
+from harness.evidence.offs import Offs
+from harness.evidence.shifted import SHIFTS
+from harness.evidence.snapshot import Evidence
+from harness.evidence.spells import Instances, OpenBlock, Part
 from harness.evidence.wealth import Wealth
 from harness.evidence.weights import FAMILY_WEIGHTS, Family, series
 from harness.evidence.what_blocks import Blocks
 
-_LEVEL: Final = 0.95
-"""Coverage of intervals."""
-_INSTANCES_LOG_E: Final = math.log(20.0)
-"""Evidence that the two instances of stable differ from which on a part has no say."""
+# Members that are asked for in every trial: looking them up by their enumeration takes longer than what is done with them.
+_DISTANCE: Final = Kind.DISTANCE
+_BIAS: Final = Kind.BIAS
+_STYLE: Final = Kind.STYLE
+_SEQUENCE: Final = Kind.SEQUENCE
+_MIX: Final = Kind.MIX
+_CANDIDATE: Final = Role.CANDIDATE
+_SECONDARY: Final = Role.SECONDARY
+_THREE_ARM: Final = Design.THREE_ARM
 _OPEN_LOG_E: Final = math.log(20.0)
 _OPEN_LOG_E_MIN: Final = 0.5 * math.log(10.0)
-_SPREAD_MIN: Final = 5
-"""Squared lead over the number of bets below which evidence of two equal instances is not worth computing."""
+SIGHT_LOG_E: Final = math.log(4.0)
+"""Evidence that something shows more often than it was accepted from which on more passes are worth while."""
 _OFFS_MAX: Final = 64
 
 Place = tuple[str, Aspect, str]
 SMALLER, LARGER = 0, 1
 
 
-class Instances:
-    """Stable against secondary, one bet a trial, or one for all trials of a spell."""
-
-    __slots__ = ("_lead", "_spell", "apart", "ups")
-
-    def __init__(self) -> None:
-        self.ups = [0, 0]
-        self._lead = 0
-        self._spell: int | None = None
-        self.apart = False
-        """They differ in a lasting way."""
-
-    def saw(self, sign: int, spell: int | None) -> bool:
-        """+1: what is watched is at stable, -1: at secondary, 0: at neither. Whether they are found apart by this."""
-        before = self.apart
-        if spell is None:
-            self._count(sign)
-        else:
-            if spell != self._spell:
-                self._count(self._lead)
-                self._spell, self._lead = spell, 0
-            self._lead += sign
-        return self.apart and not before
-
-    def _count(self, lead: int) -> None:
-        if not lead or self.apart:
-            return
-        self.ups[lead > 0] += 1
-        a, b = self.ups
-        if (a - b) ** 2 >= _SPREAD_MIN * (a + b):
-            self.apart = log_two_sided(a, b) >= _INSTANCES_LOG_E
-
-
-class Part:
-    """One stake of a game, with its share of the game's weight and its check on stable."""
-
-    __slots__ = ("blocks", "instances", "share", "stake")
-
-    def __init__(self, game: "Game", share: float, instances: Instances | None = None) -> None:
-        self.share = share
-        self.stake = Stake(game.weight * share)
-        self.blocks = game.blocks
-        self.instances = instances or Instances()
-
-    @property
-    def counted(self) -> float:
-        """Log E as it counts: at most what it began with once the instances of stable were found apart."""
-        return min(self.stake.log_e, 0.0) if self.instances.apart else self.stake.log_e
-
-
 class Game:
     """One (endpoint, aspect, path, kind)."""
 
-    __slots__ = ("aspect", "blocks", "decided", "endpoint", "exemplars", "id", "kind", "offs", "parts", "path", "shown", "time", "weight")
+    __slots__ = (
+        "aspect",
+        "blocks",
+        "decided",
+        "endpoint",
+        "exemplars",
+        "held",
+        "id",
+        "kind",
+        "leads",
+        "measured",
+        "offs",
+        "parts",
+        "path",
+        "shares",
+        "shown",
+        "time",
+        "weight",
+    )
 
     def __init__(self, place: Place, kind: Kind, weight: float) -> None:
         self.endpoint, self.aspect, self.path = place
@@ -115,9 +93,17 @@ class Game:
         self.decided: tuple[int, int] | None = None
         self.exemplars: list[str] = []
         self.shown = 0
+        self.leads = False
+        """Its evidence was worth an example when its last block was closed."""
         self.offs: list[float] = []
         """How far the candidate was from stable where it lay apart: the first ones."""
         self.time = False
+        self.measured = Offs()
+        """How far the candidate is from stable, wherever it lies."""
+        self.shares = Shares()
+        """How often the candidate is the odd one."""
+        self.held = False
+        """It was accepted as it was: no part of the gate's sum, but held to its rate."""
 
     @property
     def log_e(self) -> float:
@@ -130,6 +116,10 @@ class Game:
         """The part that has the most evidence."""
         return max(self.parts.values(), key=_counted)
 
+    def part(self, share: float, instances: Instances | None = None) -> Part:
+        """A new part with its share of the weight."""
+        return Part(self.id, self.weight, share, instances, blocks=self.blocks and not self.held)
+
 
 def _counted(part: Part) -> float:
     return part.counted
@@ -138,13 +128,14 @@ def _counted(part: Part) -> float:
 class _Watched:
     """What is remembered of one place."""
 
-    __slots__ = ("answers", "before", "categories", "games", "keys", "noisy_since", "order", "spell")
+    __slots__ = ("answers", "before", "categories", "games", "keys", "noisy_since", "offs", "order", "spell")
 
     def __init__(self, budget: KeyBudget) -> None:
         self.keys = KeyMemory(budget, NOISE_KEYS_PER_PLACE_MAX)
         self.answers = KeyMemory(budget, NOISE_KEYS_PER_PLACE_MAX)
         self.games: dict[Kind, Game | None] = {}
         self.order = Instances()
+        self.offs = Offs()
         self.before: Three | None = None
         """The traces of the answer before, of the same spell."""
         self.spell: int | None = None
@@ -157,8 +148,13 @@ class _Watched:
 class NoiseBook:
     """All such places of a run. Bounded: further games are counted, by id, and have no stake."""
 
-    def __init__(self, wealth: Wealth, blocks: Blocks) -> None:
+    def __init__(self, wealth: Wealth, blocks: Blocks, expected: ExpectedChanges = NO_CHANGES, *, rule: BlockRule = REPLAY_BLOCK) -> None:
+        """`rule`: what makes a block, outside passes from fresh state."""
         self._wealth = wealth
+        self._rule = rule
+        self._open: dict[str, OpenBlock] = {}
+        """By endpoint: the block that is open, or was closed last."""
+        self._expected = expected
         self._blocks = blocks
         self._budget = KeyBudget(NOISE_KEYS_MAX)
         self._places: dict[Place, _Watched] = {}
@@ -176,6 +172,8 @@ class NoiseBook:
     def fold(self, trial: "InTrial", bets: tuple[NoiseBet, ...], name: str) -> tuple[str, ...]:
         """Take the places of a trial of this name. Returns the ids of findings of which it is worth keeping as an example."""
         examples: list[str] = []
+        block = self._block(trial) if trial.spell is None else None
+        turn = _Turn(self, trial, block)
         for bet in bets:
             place = (trial.endpoint, bet.aspect, bet.path)
             watched = self._places.get(place)
@@ -186,19 +184,54 @@ class NoiseBook:
                 watched = self._places[place] = _Watched(self._budget)
             if trial.spell != watched.spell:
                 watched.spell, watched.before = trial.spell, None
-            turn = _Turn(self, place, watched, trial)
+            turn.at(place, watched)
+            known = tuple(watched.games.values())
             if bet.key and watched.keys.add(bet.key):
                 turn.values(bet)
             if bet.categories is not None:
                 turn.mix(bet, bet.categories, trial.moment)
+            for one in known:
+                if one is not None and one.kind in turn.looked:
+                    told = turn.done.get(one.id)
+                    one.shares.saw(hit=told is not None and told[1], spell=trial.spell if block is None else block.index)
             for game, ours in turn.done.values():
-                if ours and game.log_e >= _OPEN_LOG_E_MIN:
-                    self._leading[game.id] = game
+                if ours and (game.leads if block is not None else game.log_e >= _OPEN_LOG_E_MIN):
+                    if block is None:
+                        self._leading[game.id] = game
                     game.shown += 1
                     if len(game.exemplars) < EXEMPLARS_PER_FINDING_MAX and not game.shown & (game.shown - 1):
                         game.exemplars.append(name)
                         examples.append(game.id)
+        if block is not None and block.over(trial.number, trial.at_ns):
+            self._close(block)
         return tuple(examples)
+
+    def _block(self, trial: "InTrial") -> OpenBlock:
+        """The block of the trial's endpoint that is open. A trial of another design begins a new one."""
+        block = self._open.get(trial.endpoint)
+        if block is not None and not block.closed and block.design is not trial.design:
+            self._close(block)
+        if block is None or block.closed:
+            index = 0 if block is None else block.index + 1
+            block = self._open[trial.endpoint] = OpenBlock(self._rule, index, trial.design, trial.number, trial.at_ns)
+        return block
+
+    def _close(self, block: OpenBlock) -> None:
+        """A block is over: its bets, then its check of stable against secondary."""
+        block.closed = True
+        games: dict[str, Game] = {}
+        for instances in block.seen:
+            for part in instances.parts:
+                odd = part.most()
+                if odd is not None:
+                    self._stake(part, block.design, odd, None)
+                    games[part.game] = self.games[part.game]
+            if instances.close():
+                self._apart(instances)
+        for game in games.values():
+            game.leads = game.log_e >= _OPEN_LOG_E_MIN
+            if game.leads:
+                self._leading[game.id] = game
 
     def settle(self, folded: int, pass_index: int) -> None:
         """Look at the games that have gained: those that reach their threshold alone are named from now on."""
@@ -218,34 +251,58 @@ class NoiseBook:
                 number = self._started[place[0]] = self._started.get(place[0], 0) + 1
                 game = watched.games[kind] = Game(place, kind, FAMILY_WEIGHTS[Family.NOISE] * share * series(number))
                 game.blocks = self._blocks.blocks(*place, kind)
+                game.measured = watched.offs
+                accepted = None if kind in SHIFTS else self._expected.held(*place, kind)
+                if accepted is not None:
+                    game.held, game.shares = True, Shares(accepted.rate_high)
                 self.games[game.id] = game
         return watched.games[kind]
 
-    def bet(self, part: Part, design: Design, odd: Role, spell: int | None) -> None:
-        """One bet of a part; its evidence goes into the gate's sum as far as it counts."""
+    def bet(self, part: Part, design: Design, odd: Role, spell: int | None, block: OpenBlock | None) -> None:
+        """One bet of a part, or what an open block has of one."""
+        if block is None:
+            self._stake(part, design, odd, spell)
+        else:
+            part.odd[odd] += 1
+            block.seen[part.instances] = None
+
+    def check(self, instances: Instances, sign: int, spell: int | None, block: OpenBlock | None) -> None:
+        """Stable against secondary, after the bets of a trial: it can only take evidence away."""
+        if instances.saw(sign, spell):
+            self._apart(instances)
+        if block is not None:
+            block.seen[instances] = None
+
+    def _stake(self, part: Part, design: Design, odd: Role, spell: int | None) -> None:
+        """Its evidence goes into the gate's sum as far as it counts."""
         if not part.instances.apart:
             before = part.stake.log_e
             part.stake.bet(design, odd, spell)
             if part.blocks:
                 self._wealth.changed(part.stake.weight, before, part.stake.log_e)
 
-    def check(self, instances: Instances, sign: int, spell: int | None, parts: Iterable[Part]) -> None:
-        """Stable against secondary, after the bets of a trial: it can only take evidence away. `parts` are those that hang on it."""
-        if instances.saw(sign, spell):
-            for part in parts:
-                if part.blocks:
-                    self._wealth.changed(part.stake.weight, part.stake.log_e, part.counted)
+    def _apart(self, instances: Instances) -> None:
+        """What was won there is void."""
+        for part in instances.parts:
+            if part.blocks:
+                self._wealth.changed(part.stake.weight, part.stake.log_e, part.counted)
+
+    def in_sight(self) -> int:
+        """Accepted games of which more passes may tell that they show more often than they were accepted."""
+        beyond = self._expected.outside_log_e
+        return sum(game.held and SIGHT_LOG_E <= game.shares.log_e < beyond for game in self.games.values())
 
     def names(self, game: Game) -> bool:
         """Whether a game alone brings the gate to its threshold, now."""
         return self._wealth.reached_by(game.weight, game.log_e)
 
-    def evidence(self, look: "Look") -> Iterator[Evidence]:
+    def evidence(self, look: Look) -> Iterator[Evidence]:
         """The games that are named a divergence, and those that are open."""
         for game in self.games.values():
             decided = game.decided or (look.now if self.names(game) else None)
-            if decided is not None or self.open(game, look.passes):
-                yield _evidence(game, decided, look)
+            outside = game.held and game.shares.log_e >= self._expected.outside_log_e
+            if decided is not None or outside or self.open(game, look.passes):
+                yield noise_evidence(game, decided, look)
 
     def open(self, game: Game, passes: int | None) -> bool:
         """Whether a game that is not decided is worth waiting for.
@@ -254,7 +311,7 @@ class NoiseBook:
         fresh state, which can bring threefold each: it is not far below what so many can bring at all, and answer by answer,
         as if each were a witness of its own, it is beyond that of the largest.
         """
-        if not game.parts or not game.blocks:
+        if not game.parts or not game.blocks or game.held:
             return False
         needed = max(_OPEN_LOG_E, math.log(len(self.games)))
         if passes is None:
@@ -275,65 +332,73 @@ class InTrial(NamedTuple):
     """The spell, or the trial where each is its own."""
     spell: int | None
     """The pass from fresh state."""
-
-
-class Look(NamedTuple):
-    """A moment at which one asks where the games stand."""
-
-    roots: Mapping[Place, str]
-    """The finding on the values of a place, where there is one."""
-    alpha: float
-    passes: int | None
-    """How many there were from fresh state; None in a stream."""
-    now: tuple[int, int]
-    """(trials folded, pass)."""
-    design: Design
+    number: int = 0
+    """Which trial of the endpoint it is."""
+    at_ns: int = 0
+    """When it began."""
 
 
 class _Turn:
-    """One place in one trial."""
+    """One trial, place by place."""
 
-    __slots__ = ("_book", "_design", "_place", "_share", "_spell", "_watched", "done")
+    __slots__ = ("_block", "_book", "_design", "_place", "_share", "_spell", "_watched", "done", "looked")
 
-    def __init__(self, book: NoiseBook, place: Place, watched: _Watched, trial: InTrial) -> None:
+    _place: Place
+    _watched: _Watched
+
+    def __init__(self, book: NoiseBook, trial: InTrial, block: OpenBlock | None) -> None:
         self._book = book
-        self._place = place
-        self._watched = watched
+        self._block = block
         self._share, self._design, self._spell = trial.share, trial.design, trial.spell
         self.done: dict[str, tuple[Game, bool]] = {}
         """The games that bet, and whether the candidate was the odd one."""
+        self.looked: set[Kind] = set()
+        """The games that were looked at."""
+
+    def at(self, place: Place, watched: _Watched) -> None:
+        """Go on to a place."""
+        self._place, self._watched = place, watched
+        self.done.clear()
+        self.looked.clear()
 
     def values(self, bet: NoiseBet) -> None:
         """All but the mix."""
+        self.looked.add(_STYLE)
+        if bet.off is not None:
+            self._watched.offs.add(bet.off, self._spell if self._block is None else self._block.index, time=bet.time)
         if bet.far != NOBODY:
             self._distance(bet)
         if bet.ranks is not None:
-            self._bias(bet.ranks)
+            self._bias(bet.ranks, bet.ranks if bet.ranks_low is None else bet.ranks_low)
         if bet.style != NOBODY:
             self._style(bet.style)
         if bet.traces is not None:
             self._sequence(bet.traces)
 
     def _game(self, kind: Kind) -> Game | None:
-        return self._book.game(self._place, kind, self._watched, self._share)
+        return self._watched.games.get(kind) or self._book.game(self._place, kind, self._watched, self._share)
 
     def _bet(self, game: Game, part: Part, odd: Role) -> None:
-        self._book.bet(part, self._design, odd, self._spell)
-        self.done[game.id] = (game, odd is Role.CANDIDATE or (game.id in self.done and self.done[game.id][1]))
+        self._book.bet(part, self._design, odd, self._spell, self._block)
+        before = self.done.get(game.id)
+        self.done[game.id] = (game, odd is _CANDIDATE or (before is not None and before[1]))
+
+    def _check(self, instances: Instances, sign: int) -> None:
+        self._book.check(instances, sign, self._spell, self._block)
 
     def _check_odd(self, part: Part, odd: int) -> None:
         """Of three arms: stable alone against secondary alone."""
-        self._book.check(part.instances, (odd == 0) - (odd == 1), self._spell, (part,))
+        self._check(part.instances, (odd == 0) - (odd == 1))
 
     def _distance(self, bet: NoiseBet) -> None:
-        game = self._game(Kind.DISTANCE)
+        game = self._game(_DISTANCE)
         if game is None:
             return
-        three = self._design is Design.THREE_ARM
+        three = self._design is _THREE_ARM
         part = game.parts.get(0)
         if part is None:
             # With two arms stable went first: its times are the earlier ones, and only numbers can be checked by their order.
-            part = game.parts[0] = Part(game, 1.0, None if three or bet.time else self._watched.order)
+            part = game.parts[0] = game.part(1.0, None if three or bet.time else self._watched.order)
         self._bet(game, part, ARMS[bet.far])
         if bet.far == 2 and bet.off is not None and len(game.offs) < _OFFS_MAX:
             game.offs.append(bet.off)
@@ -341,35 +406,35 @@ class _Turn:
         if three:
             self._check_odd(part, bet.far)
 
-    def _bias(self, ranks: Three) -> None:
-        game = self._game(Kind.BIAS)
+    def _bias(self, ranks: Three, low: Three) -> None:
+        """`low` is their order for the game on the smallest."""
+        game = self._game(_BIAS)
         if game is None:
             return
         order = self._watched.order
         if not game.parts:
-            game.parts = {side: Part(game, 0.5, order) for side in (SMALLER, LARGER)}
-        if self._design is Design.THREE_ARM:
-            if ranks.count(0) == 1:
-                self._bet(game, game.parts[SMALLER], ARMS[ranks.index(0)])
+            game.parts = {side: game.part(0.5, order) for side in (SMALLER, LARGER)}
+        if self._design is _THREE_ARM:
+            if low.count(0) == 1:
+                self._bet(game, game.parts[SMALLER], ARMS[low.index(0)])
             if 2 in ranks:
                 self._bet(game, game.parts[LARGER], ARMS[ranks.index(2)])
-        elif ranks[1] != ranks[2]:
-            up, down = (Role.CANDIDATE, Role.SECONDARY) if ranks[2] > ranks[1] else (Role.SECONDARY, Role.CANDIDATE)
-            self._bet(game, game.parts[LARGER], up)
-            self._bet(game, game.parts[SMALLER], down)
-        games = (game, self._watched.games.get(Kind.DISTANCE))
-        parts = [part for one in games if one is not None for part in one.parts.values() if part.instances is order]
-        self._book.check(order, (ranks[0] > ranks[1]) - (ranks[0] < ranks[1]), self._spell, parts)
+        else:
+            if ranks[1] != ranks[2]:
+                self._bet(game, game.parts[LARGER], _CANDIDATE if ranks[2] > ranks[1] else _SECONDARY)
+            if low[1] != low[2]:
+                self._bet(game, game.parts[SMALLER], _CANDIDATE if low[2] < low[1] else _SECONDARY)
+        self._check(order, (ranks[0] > ranks[1]) - (ranks[0] < ranks[1]))
 
     def _style(self, odd: int) -> None:
-        game = self._game(Kind.STYLE)
+        game = self._game(_STYLE)
         if game is None:
             return
         part = game.parts.get(0)
         if part is None:
-            part = game.parts[0] = Part(game, 1.0)
+            part = game.parts[0] = game.part(1.0)
         self._bet(game, part, ARMS[odd])
-        if self._design is Design.THREE_ARM:
+        if self._design is _THREE_ARM:
             self._check_odd(part, odd)
 
     def _sequence(self, traces: Three) -> None:
@@ -377,30 +442,32 @@ class _Turn:
         before, self._watched.before = self._watched.before, traces
         if before is None:
             return
-        follows = [now == then for now, then in zip(traces, before, strict=True)]
-        three = self._design is Design.THREE_ARM
+        self.looked.add(_SEQUENCE)
+        follows = [traces[0] == before[0], traces[1] == before[1], traces[2] == before[2]]
+        three = self._design is _THREE_ARM
         if follows[0] is follows[1] is follows[2]:
             return
-        game = self._game(Kind.SEQUENCE)
+        game = self._game(_SEQUENCE)
         if game is None:
             return
         if not game.parts:
             instances = Instances()
-            game.parts = {side: Part(game, 0.5, instances) for side in (0, 1)}
+            game.parts = {side: game.part(0.5, instances) for side in (0, 1)}
         if three:
             one = follows.count(True) == 1
             self._bet(game, game.parts[0 if one else 1], ARMS[follows.index(one)])
         elif follows[1] is not follows[2]:
-            ours, others = (Role.CANDIDATE, Role.SECONDARY) if follows[2] else (Role.SECONDARY, Role.CANDIDATE)
+            ours, others = (_CANDIDATE, _SECONDARY) if follows[2] else (_SECONDARY, _CANDIDATE)
             self._bet(game, game.parts[0], ours)
             self._bet(game, game.parts[1], others)
-        self._book.check(game.parts[0].instances, follows[0] - follows[1], self._spell, game.parts.values())
+        self._check(game.parts[0].instances, follows[0] - follows[1])
 
     def mix(self, bet: NoiseBet, held: Three, moment: int) -> None:
         """Each category that one arm alone has. A category counts from the moment after stable first had it."""
         watched, known = self._watched, self._watched.categories
         started = watched.noisy_since is not None and watched.noisy_since < moment and len(known) <= NOISE_CATEGORIES_MAX
         if started and watched.answers.add(bet.answer):
+            self.looked.add(_MIX)
             for category, odd in alone_with(held, self._design):
                 if known.get(category, moment) < moment:
                     self._mix(category, odd)
@@ -411,63 +478,18 @@ class _Turn:
             known[held[0]] = moment
 
     def _mix(self, category: int, odd: Role) -> None:
-        game = self._game(Kind.MIX)
+        game = self._game(_MIX)
         if game is None:
             return
         part = game.parts.get(category)
         if part is None:
-            part = game.parts[category] = Part(game, series(len(game.parts) + 1))
+            part = game.parts[category] = game.part(series(len(game.parts) + 1))
         self._bet(game, part, odd)
 
     def _check_mix(self, held: Three) -> None:
-        game = self._watched.games.get(Kind.MIX)
+        game = self._watched.games.get(_MIX)
         if game is None or held[0] == held[1]:
             return
         for category, sign in ((held[0], 1), (held[1], -1)):
             if (part := game.parts.get(category)) is not None:
-                self._book.check(part.instances, sign, self._spell, (part,))
-
-
-def _evidence(game: Game, decided: tuple[int, int] | None, look: Look) -> Evidence:
-    stake = game.best().stake
-    lost, pairs = stake.bets - stake.wins, max(1, stake.bets)
-    loss = 0.5 if look.design is Design.THREE_ARM else 1.0
-    total, squares = stake.wins - loss * lost, stake.wins + loss * loss * lost
-    low, high = excess_interval(total, squares, pairs, _LEVEL)
-    return Evidence(
-        id=game.id,
-        endpoint=game.endpoint,
-        aspect=game.aspect,
-        path=game.path,
-        kind=game.kind,
-        finding_class=FindingClass.UNDECIDED if decided is None else FindingClass.DIVERGENCE,
-        severity=severity_of(game.aspect, game.kind, game.path),
-        compared=stake.bets,
-        diverged=stake.wins,
-        control_diverged=lost,
-        log10_e=max(0.0, game.log_e) / LN10,
-        log10_threshold=log10_threshold(game.weight, look.alpha),
-        rate=total / pairs,
-        interval=Interval(low, high, _LEVEL),
-        decided_at=None if decided is None else decided[0],
-        decided_pass=None if decided is None else decided[1],
-        exemplars=tuple(game.exemplars),
-        noisy=True,
-        root=look.roots.get((game.endpoint, game.aspect, game.path)),
-        blocks=game.blocks,
-        detail=_detail(game),
-    )
-
-
-_UNITS: Final = ((86_400.0, "d"), (3_600.0, "h"), (60.0, "min"), (1.0, "s"), (1e-3, "ms"))
-
-
-def _detail(game: Game) -> str:
-    """`off by 9 h`: how far the candidate is from stable in the median, where it lies apart."""
-    if not game.offs:
-        return ""
-    off = median(game.offs)
-    if not game.time:
-        return f"off by {off:+.3g}"
-    size, unit = next(((size, unit) for size, unit in _UNITS if abs(off) >= size), _UNITS[-1])
-    return f"off by {off / size:+.3g} {unit}"
+                self._check(part.instances, sign)

@@ -6,12 +6,15 @@ Answers that are alike because nothing was found, nobody was let in or nothing w
 from typing import Final
 
 from harness.core.labels import ReasonCode
-from harness.evidence.bets import ArmOutcome, TrialBets
+from harness.evidence.bets import TrialBets
 
 CLASSES: Final = ("error", "1xx", "2xx", "3xx", "4xx", "5xx")
 VACUOUS_SHARE: Final = 0.9
 """Share of an endpoint's answers from which on it counts as not exercised."""
 VACUOUS_CODES: Final = (ReasonCode.VACUOUS_AUTH, ReasonCode.VACUOUS_DATA, ReasonCode.VACUOUS_ERRORS)
+
+
+_REFUSED: Final = 400
 
 
 def class_index(status: int) -> int:
@@ -62,11 +65,14 @@ class Exercise:
     def fold(self, bets: TrialBets) -> None:
         """Take a trial."""
         self.compared += 1
-        arms: tuple[ArmOutcome | None, ...] = (bets.stable, bets.secondary, bets.candidate)
-        for counts, arm in zip(self._statuses, arms, strict=True):
-            if arm is not None:
-                counts[class_index(arm.status)] += 1
-        index = _vacuous_index(bets.stable.status)
+        stable, secondary, candidate = self._statuses
+        status = bets.stable.status
+        stable[class_index(status)] += 1
+        if bets.secondary is not None:
+            secondary[class_index(bets.secondary.status)] += 1
+        if bets.candidate is not None:
+            candidate[class_index(bets.candidate.status)] += 1
+        index = _vacuous_index(status) if status >= _REFUSED or not status else None
         if index is not None:
             self._stable_vacuous[index] += 1
         if bets.recorded_status is not None:

@@ -18,6 +18,7 @@ from harness.core.shapes import Shape, shape_of
 from harness.core.values import Comparison, Difference, Scalar
 from harness.evidence.bets import TrialBets
 from harness.evidence.findings import finding_id
+from harness.evidence.snapshot import Noted
 
 
 class Relation(StrEnum):
@@ -68,7 +69,13 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True
     """Those of them that showed it."""
     rate_low: float = 0.0
     rate_high: float = 1.0
-    """95 % interval of the rate, from these two counts (exact, each side at 2.5 %)."""
+    """95 % interval of the rate: of differences from these two counts (exact, each side at 2.5 %)."""
+    median: float | None = None
+    """Of a shift, or of the ratio of two latencies: the middle of what lies between `low` and `high`."""
+    unit: str = ""
+    """`s` for a shift of times."""
+    still_high: float = 1.0
+    """Of determinism: the upper end of the rate of staying as it was where stable changed."""
 
 
 ANYTHING: Final = Seen()
@@ -132,6 +139,14 @@ def within(seen: Seen, difference: Difference) -> bool:
             return _holds(seen.relation, left, right)
         case _:
             return isinstance(left, str) and isinstance(right, str) and _affixed(seen.relation, seen.text, left, right)
+
+
+def elements_of(difference: Difference) -> Iterable[Difference]:
+    """A difference, and what differs in the same way at further elements, as far as that was looked at."""
+    yield difference
+    if difference.further is not None:
+        for left, right in difference.further.pairs:
+            yield msgspec.structs.replace(difference, left=left, right=right, further=None)
 
 
 def _same(one: Scalar, other: Scalar) -> bool:
@@ -297,7 +312,18 @@ class SeenBook:
             if first and key not in counted:
                 counted.add(key)
                 state.changed += 1
-            state.observe(difference)
+            for one in elements_of(difference):
+                state.observe(one)
+
+    def recall(self, bets: TrialBets, comparison: Comparison | None) -> None:
+        """Take a trial in that is folded again; what differed is known of those that were kept only, that something did of all."""
+        if comparison is not None:
+            self.observe(bets, comparison)
+        elif bets.pass_index == 0 and not bets.repeat:
+            for bet in {(bet.aspect, bet.path, bet.kind) for bet in (*bets.bets, *bets.expected) if bet.odd is Role.CANDIDATE}:
+                state = self._states.get(finding_id(bets.endpoint, *bet))
+                if state is not None:  # without a difference that was seen, nothing is known of it
+                    state.changed += 1
 
     def states(self) -> Mapping[str, SeenState]:
         """By the finding's id."""
@@ -309,6 +335,21 @@ class SeenBook:
         if state is None and len(self._states) < SEEN_FINDINGS_MAX:
             state = self._states[name] = SeenState(difference.kind, difference.where or difference.path)
         return state
+
+
+def seen_of(noted: Noted, *, ratio: bool = False) -> Seen:
+    """What was seen of a finding that no single difference shows: of noisy values, of speed (`ratio`), of determinism."""
+    if noted.median is not None:
+        relation = Relation.RATIO if ratio else Relation.DIFFERENCE
+        low, high, median = (None if number is None else float(f"{number:.12g}") for number in (noted.low, noted.high, noted.median))
+        return Seen(relation=relation, low=low, high=high, median=median, unit=noted.unit)
+    return Seen(
+        requests=noted.looks,
+        changed=noted.hits,
+        rate_low=round(noted.rate_low, 6),
+        rate_high=round(noted.rate_high, 6),
+        still_high=round(noted.still_high, 6),
+    )
 
 
 def values_of(seen: Seen) -> Iterable[Scalar]:

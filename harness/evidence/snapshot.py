@@ -5,7 +5,7 @@ Nothing here decides anything. Nothing here holds traffic values but redacted on
 
 import msgspec
 
-from harness.core.labels import Aspect, Control, Design, FindingClass, Kind, ReasonCode, Severity, VerdictState
+from harness.core.labels import Aspect, Control, Design, FindingClass, Kind, Occurrence, ReasonCode, Severity, VerdictState
 from harness.evidence.slices import Slice
 
 
@@ -55,6 +55,41 @@ class LatencyEffect(msgspec.Struct, frozen=True, kw_only=True):
     """Median of the paired ratios, candidate over control."""
     candidate: TargetLatency | None = None
     control: TargetLatency | None = None
+
+
+class Noted(msgspec.Struct, frozen=True, kw_only=True):
+    """What a person may accept of a finding on speed, on noisy values or on determinism: how large it is, and how often it shows."""
+
+    median: float | None = None
+    """Candidate less stable; of speed, candidate divided by control."""
+    low: float | None = None
+    high: float | None = None
+    unit: str = ""
+    """`s` for times."""
+    looks: int = 0
+    """How often it was looked at."""
+    hits: int = 0
+    """How often it showed."""
+    rate_low: float = 0.0
+    rate_high: float = 1.0
+    """95 % interval of the rate, by witnesses: trials of a stream, passes, blocks of requests."""
+    still_high: float = 1.0
+    """Of determinism: the upper end for staying as it was where stable changed; the rate is that of changing where stable did not."""
+    outside_log10: float = 0.0
+    """Evidence that it shows more often than it was accepted."""
+
+
+class Occurs(msgspec.Struct, frozen=True, kw_only=True):
+    """When a finding happens, by passes that sent the whole capture; of aspect `determinism` by pairs of them."""
+
+    when: Occurrence
+    parallel: int = 0
+    """Passes that sent requests in parallel."""
+    parallel_shown: int = 0
+    """Those of them that show it, in any request."""
+    alone: int = 0
+    """Passes that sent one request at a time."""
+    alone_shown: int = 0
 
 
 class Evidence(msgspec.Struct, frozen=True, kw_only=True):
@@ -114,6 +149,10 @@ class Evidence(msgspec.Struct, frozen=True, kw_only=True):
     """Those of them that send a request for the first time."""
     latency: LatencyEffect | None = None
     """How large it is, for a finding on latency."""
+    noted: Noted | None = None
+    """What may be accepted of it, where that is not told by differences."""
+    occurs: Occurs | None = None
+    """When it happens; None of a stream, and where it takes more than one pass to say."""
 
 
 class EndpointState(msgspec.Struct, frozen=True, kw_only=True):
@@ -283,6 +322,8 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """Trials of which a comparator could not finish a part."""
     repeats: int = 0
     """Trials that were sent only to answer a question."""
+    repeats_of_stable: int = 0
+    """Those of them that were sent to stable too."""
     pooled_candidate: int = 0
     """Differences of the candidate alone beyond the bound on hypotheses."""
     thin_endpoints: tuple[str, ...] = ()

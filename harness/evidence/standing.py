@@ -11,7 +11,7 @@ import msgspec
 
 from harness.core.labels import Design, FindingClass
 from harness.core.limits import SLICE_FINDINGS_MAX
-from harness.evidence.accepted import with_expected
+from harness.evidence.accepted import merged, with_expected
 from harness.evidence.claims import THIN_BOUND, claims_of
 from harness.evidence.confirm import EVENED_LOG_E_MAX
 from harness.evidence.determinism import evidence_of
@@ -19,7 +19,7 @@ from harness.evidence.findings import gravest_first, severity_of
 from harness.evidence.hypothesis import Hypothesis, log10_threshold
 from harness.evidence.latency_standing import LatencyStanding
 from harness.evidence.martingale import LN10, binomial_upper, excess_interval, log_pass
-from harness.evidence.noise import Look
+from harness.evidence.noise_standing import Look
 from harness.evidence.roots import Shown, with_roots
 from harness.evidence.snapshot import EndpointState, Evidence, Interval, PoolEvidence, Snapshot
 from harness.evidence.weights import Pool
@@ -115,7 +115,8 @@ class Standing:
             open_questions += self._latency.open_questions(endpoint)
         restless = self._restless(findings)
         apart = self._at_noisy_places(findings)
-        findings += restless + apart
+        findings = merged(findings, apart) + restless + apart
+        open_questions += ledger.noise.in_sight() + ledger.determinism.in_sight() if ledger.fresh else 0
         open_questions += ledger.fresh and sum(one.finding_class is FindingClass.UNDECIDED for one in apart)
         findings, noise = ([self._blocking(one) for one in found] for found in (findings, noise))
         findings.sort(key=gravest_first)
@@ -157,6 +158,7 @@ class Standing:
             requests_diverged=None if too_many else len(shown),
             uncomparable=ledger.uncomparable,
             repeats=ledger.repeats,
+            repeats_of_stable=ledger.repeats_of_stable,
             pooled_candidate=ledger.overflow_alone,
             thin_endpoints=tuple(
                 e.endpoint for e in endpoints if e.endpoint not in vacuous and binomial_upper(0, e.requests, LEVEL) > THIN_BOUND
@@ -166,20 +168,23 @@ class Standing:
     def _restless(self, findings: list[Evidence]) -> list[Evidence]:
         """Places where the candidate disagrees with itself, below the finding that they differ at all, where there is one."""
         ledger = self._ledger
-        roots = {(one.endpoint, one.aspect, one.path): one.id for one in findings}
+        roots = {(one.endpoint, one.aspect, one.path): one for one in findings}
         passing = (ledger.folded, max(ledger.passes, default=0))
-        return [
-            evidence_of(
+        found = []
+        for place, decided in chain(
+            ledger.determinism.named(ledger.wealth, *passing), ledger.determinism_aside.named(ledger.aside, *passing)
+        ):
+            root = roots.get((place.endpoint, place.aspect, place.path))
+            one = evidence_of(
                 place,
                 decided,
                 compared=ledger.endpoints[place.endpoint].exercise.compared,
                 alpha=self._policy.alpha,
-                root=roots.get((place.endpoint, place.aspect, place.path)),
+                root=None if root is None else root.id,
             )
-            for place, decided in chain(
-                ledger.determinism.named(ledger.wealth, *passing), ledger.determinism_aside.named(ledger.aside, *passing)
-            )
-        ]
+            occurs = root.occurs if root is not None else ledger.occurs.of(one.id, ledger.passes, pairs=True)
+            found.append(msgspec.structs.replace(one, occurs=occurs))
+        return found
 
     def _blocking(self, evidence: Evidence) -> Evidence:
         """Evidence that says whether its place blocks."""
@@ -240,6 +245,7 @@ class Standing:
             noisy=self.noisy(endpoint, hypothesis),
             followers=hypothesis.followers,
             log10_confirmation=self._ledger.confirmations.get(hypothesis.id, 0.0) / LN10,
+            occurs=None if finding_class is FindingClass.NOISE else self._ledger.occurs.of(hypothesis.id, self._ledger.passes),
         )
 
     def _more(self, hypothesis: Hypothesis, compared: int) -> int | None:

@@ -13,7 +13,9 @@ from typing import Final
 
 from harness.core.labels import Design, Role
 from harness.core.limits import EXEMPLARS_PER_FINDING_MAX
+from harness.evidence.ceiling import Shares
 from harness.evidence.hypothesis import Stake
+from harness.evidence.martingale import excess_interval
 
 TAIL_FACTORS: Final = (1.5, 2.0, 4.0)
 """How many times the other's time counts as far slower."""
@@ -73,7 +75,21 @@ class SlowTrials:
 class Channel:
     """One hypothesis on speed besides the median: its stake, its counts, and the block under way."""
 
-    __slots__ = ("blocks", "decided", "lead", "over", "over_control", "path", "slow", "squares", "stake", "total")
+    __slots__ = (
+        "blocks",
+        "decided",
+        "held",
+        "lead",
+        "over",
+        "over_before",
+        "over_control",
+        "path",
+        "shares",
+        "slow",
+        "squares",
+        "stake",
+        "total",
+    )
 
     def __init__(self, path: str, stake: Stake) -> None:
         self.path = path
@@ -88,17 +104,29 @@ class Channel:
         self.slow = SlowTrials()
         self.decided: tuple[int, int] | None = None
         """(trials folded, pass) when it was named."""
+        self.shares = Shares()
+        """How often the candidate was beyond, by block."""
+        self.over_before = 0
+        """Pairs of the blocks that are over in which the candidate was."""
+        self.held = False
+        """It was accepted as it was: no part of the gate's sum, but held to its rate."""
+
+    def hold(self, rate: float) -> None:
+        """It was accepted, in so large a share of the pairs."""
+        self.held, self.shares = True, Shares(rate)
 
     def offer(self, trial: str) -> bool:
         """A trial in which the candidate was beyond; whether it is to be kept as an example."""
         return self.stake.log_e >= SHOWN_LOG_E and self.slow.offer(trial)
 
-    def close(self, pairs: int) -> bool:
-        """The block of so many pairs is over: bet on its sign. Whether there was a bet."""
+    def close(self, pairs: int, observed: int) -> bool:
+        """The block of so many pairs is over, `observed` in all: bet on its sign. Whether there was a bet."""
         lead, self.lead = self.lead, 0
         self.note(lead / pairs)
+        self.shares.took(min(1.0, (self.over - self.over_before) / pairs))
+        self.over_before = self.over
         if lead:
-            self.stake.bet(Design.TWO_ARM, Role.CANDIDATE if lead > 0 else Role.SECONDARY)
+            self.stake.bet(Design.TWO_ARM, Role.CANDIDATE if lead > 0 else Role.SECONDARY, observed=observed)
         return lead != 0
 
     def note(self, excess: float) -> None:
@@ -108,16 +136,26 @@ class Channel:
         self.squares += excess * excess
         self.slow.close(excess)
 
+    def excess(self, level: float) -> tuple[float, float, float]:
+        """How far the candidate is ahead of the control, as a share of the pairs in the mean block, with an interval that holds at
+        every look."""
+        return (self.total / max(1, self.blocks), *excess_interval(self.total, self.squares, self.blocks, level))
+
 
 class Tails:
     """The three tails of an endpoint, of the pool, or of the check of stable against secondary."""
 
     __slots__ = ("_since", "channels")
 
-    def __init__(self, weight: float) -> None:
+    def __init__(self, weight: float, *, stream: bool = False) -> None:
         """`weight` is shared alike by the tails."""
-        self.channels = tuple(Channel(tail_path(factor), Stake(weight / len(TAIL_FACTORS))) for factor in TAIL_FACTORS)
+        self.channels = tuple(Channel(tail_path(factor), Stake(weight / len(TAIL_FACTORS), stream=stream)) for factor in TAIL_FACTORS)
         self._since = 0
+
+    @property
+    def held(self) -> bool:
+        """Whether one of them was accepted."""
+        return any(channel.held for channel in self.channels)
 
     def add(self, reach: int) -> None:
         """Take a pair that reaches so far (see `reach_of`)."""
@@ -133,5 +171,5 @@ class Tails:
     def close(self, pairs: int) -> bool:
         """The block that ends with the `pairs`-th pair is over; whether any tail bet."""
         size, self._since = max(1, pairs - self._since), pairs
-        bets = [channel.close(size) for channel in self.channels]
+        bets = [channel.close(size, pairs) for channel in self.channels]
         return any(bets)

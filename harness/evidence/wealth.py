@@ -10,16 +10,23 @@ class Wealth:
     A weighted mean of supermartingales that start at 1 is one itself whatever depends on what, so the chance that G ever
     reaches 1/alpha is at most alpha. Each term is at most G, so the chance that any hypothesis that is no divergence is
     ever named (its own term reaches 1/alpha) is at most alpha in sum as well, however many others are real.
+
+    Determinism bets on pairs of passes. Who was odd in the first pass of a pair tells who is likely to change in the second, so a
+    look between the two knows more than the bet was made with: it leaves determinism out. Then the mean of the sum at the first
+    moment that it reaches 1/alpha is still at most 1: of all the rest as before, and of determinism at most what it has at the end
+    of that pair.
     """
 
     __slots__ = (
         "_latency",
         "_main",
+        "_restless",
         "_tails",
         "_threshold",
         "max_all",
         "max_main",
         "max_median",
+        "pair_open",
         "reached_all",
         "reached_main",
         "reached_median",
@@ -28,7 +35,10 @@ class Wealth:
     def __init__(self, alpha: float) -> None:
         self._threshold = 1.0 / alpha
         latency = 0.5 * FAMILY_WEIGHTS[Family.LATENCY]
-        self._main = 1.0 - latency
+        self._restless = 0.5 * FAMILY_WEIGHTS[Family.DETERMINISM]
+        self._main = 1.0 - latency - self._restless
+        self.pair_open = False
+        """The pass under way, or over last, is the first of a pair."""
         self._latency = latency * LATENCY_SHARES[LatencyPart.MEDIAN]
         self._tails = latency - self._latency
         """Of latency, tails and budgets: stable and secondary can be alike in their medians and not in these."""
@@ -43,6 +53,10 @@ class Wealth:
         """A stake of this weight went from one log E to another."""
         self._main += term(weight, after) - term(weight, before)
 
+    def restless_changed(self, weight: float, before: float, after: float) -> None:
+        """The same of a stake on determinism."""
+        self._restless += term(weight, after) - term(weight, before)
+
     def latency_changed(self, before: float, after: float) -> None:
         """A latency term of a median changed (see `latency_term`)."""
         self._latency += after - before
@@ -53,16 +67,17 @@ class Wealth:
 
     def look(self, folded: int, pass_index: int) -> None:
         """Note the largest sum so far, and when the threshold was reached."""
-        median = self._main + self._latency
+        main = self._main if self.pair_open else self._main + self._restless
+        median = main + self._latency
         every = median + self._tails
         self.max_all = max(self.max_all, every)
         self.max_median = max(self.max_median, median)
-        self.max_main = max(self.max_main, self._main)
+        self.max_main = max(self.max_main, main)
         if self.reached_all is None and every >= self._threshold:
             self.reached_all = (folded, pass_index)
         if self.reached_median is None and median >= self._threshold:
             self.reached_median = (folded, pass_index)
-        if self.reached_main is None and self._main >= self._threshold:
+        if self.reached_main is None and main >= self._threshold:
             self.reached_main = (folded, pass_index)
 
     def reached(self, folded: int, pass_index: int, *, latency: bool, tails: bool = True) -> tuple[int, int] | None:
@@ -78,9 +93,10 @@ class Wealth:
         return max(noted, self._sum(latency=latency, tails=tails))
 
     def _sum(self, *, latency: bool, tails: bool) -> float:
+        main = self._main if self.pair_open else self._main + self._restless
         if not latency:
-            return self._main
-        return self._main + self._latency + (self._tails if tails else 0.0)
+            return main
+        return main + self._latency + (self._tails if tails else 0.0)
 
     def fail(self, folded: int, pass_index: int) -> None:
         """The threshold was reached by one hypothesis outside the sum (tests without a control)."""

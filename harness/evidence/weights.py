@@ -6,6 +6,7 @@ was the odd one in the bet it is used for.
 
 from collections.abc import Iterable
 from enum import StrEnum
+from functools import lru_cache
 from typing import Final
 
 from harness.core.labels import CHANNEL_OF, Aspect, Channel, Kind
@@ -76,6 +77,7 @@ def family_of(aspect: Aspect, kind: Kind) -> Family:
     return Family.LATENCY if aspect is Aspect.LATENCY else Family.VALUES
 
 
+@lru_cache(maxsize=512)
 def pools_of(aspect: Aspect, kind: Kind) -> tuple[Pool, ...]:
     """The pools that a bet of this sort goes into as well."""
     if aspect is Aspect.EFFECTS and CHANNEL_OF[kind] is not Channel.KIND:

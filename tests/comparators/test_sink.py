@@ -13,7 +13,7 @@ from comparators.api import ABSENT
 from comparators.sink import Sink, bounded, preview
 from harness.core import limits
 from harness.core.labels import MIRRORED_KIND, Aspect, Kind
-from harness.core.values import Difference
+from harness.core.values import Difference, Further
 
 
 def test_repeats_are_counted() -> None:
@@ -114,3 +114,44 @@ def test_a_pair_is_bounded_in_the_same_way(entries: list[tuple[str, Kind]], rng:
         assert kept == {(d.path, MIRRORED_KIND.get(d.kind, d.kind)) for d in bounded(swapped)}
         assert len(kept) <= 5
         assert kept <= set(entries)
+
+
+PLACES = frozenset({(Aspect.BODY, "$.items[*].price", Kind.VALUE)})
+
+
+def test_every_differing_element_is_kept_only_where_it_is_wanted() -> None:
+    for every in (frozenset(), PLACES):
+        sink = Sink(every=every)
+        for number in range(3):
+            sink.add("$.items[*].price", Kind.VALUE, number, 10 * number)
+            sink.add("$.items[*].name", Kind.VALUE, "a", "b")
+        prices, names = sink.differences()
+        assert prices.further == (Further(((1, 10), (2, 20))) if every else None)
+        assert names.further is None
+        assert prices.note == "and 2 more"
+
+
+def test_beyond_the_bound_it_is_said_how_many_elements_were_left_out() -> None:
+    sink = Sink(every=PLACES)
+    for number in range(limits.EXPECTED_ELEMENTS_MAX + 4):
+        sink.add("$.items[*].price", Kind.VALUE, number, 10 * number)
+    further = sink.differences()[0].further
+    assert further is not None
+    assert (len(further.pairs), further.left_out) == (limits.EXPECTED_ELEMENTS_MAX, 3)
+
+
+def test_what_a_comparator_did_not_look_at_is_left_out() -> None:
+    sink = Sink(every=PLACES)
+    sink.add("$.items[*].price", Kind.VALUE, 1, 2)
+    sink.left_out("$.items[*].price", Kind.VALUE)
+    sink.left_out("$.items[*].name", Kind.VALUE)
+    assert sink.differences()[0].further == Further((), 1)
+
+
+def test_differences_of_one_place_that_a_comparator_lists_apart_are_joined_where_they_are_wanted() -> None:
+    found = [Difference(Aspect.BODY, "$.items[*].price", Kind.VALUE, number, 10 * number) for number in range(300)]
+    assert [one.further for one in bounded(found)] == [None]
+    (joined,) = bounded(found, PLACES)
+    assert joined.further is not None
+    assert joined.further.pairs[:2] == ((1, 10), (2, 20))
+    assert (len(joined.further.pairs), joined.further.left_out) == (limits.EXPECTED_ELEMENTS_MAX, 299 - limits.EXPECTED_ELEMENTS_MAX)

@@ -7,7 +7,7 @@ import pytest
 
 from harness.core.labels import Control, Design, FindingClass, Kind, ReasonCode, VerdictState
 from harness.core.values import Totals
-from harness.evidence.accepted import changed_words, code_of, told
+from harness.evidence.accepted import changed_words, code_of, merged, told
 from harness.evidence.expected import ExpectedChange, ExpectedFacts
 from harness.evidence.gate import judge
 from harness.evidence.policy import Policy
@@ -104,3 +104,16 @@ def test_the_gate_fails_doubts_and_passes_by_them() -> None:
     assert verdict(snapshot(requests=50, compared=100), facts(must)) is VerdictState.INCONCLUSIVE
     assert verdict(snapshot(evidence(), requests=50, compared=100), facts(change())) is VerdictState.PASS
     assert verdict(snapshot(evidence(expected_first=50), requests=50, compared=100), facts(change(seen=RARE))) is VerdictState.FAIL
+
+
+@pytest.mark.parametrize(("control", "code"), [(Control.SECONDARY, ReasonCode.MUST_CHANGE), (Control.SELF, ReasonCode.MUST_CHANGE_OPEN)])
+def test_a_shift_that_must_change_is_open_where_nobody_looks_for_it(control: Control, code: ReasonCode) -> None:
+    shift = change(kind=Kind.DISTANCE, must_change=True)
+    said = told(msgspec.structs.replace(snapshot(), control=control), facts(shift))
+    assert [reason.code for reason in (*said.failures, *said.doubts)] == [code]
+
+
+def test_a_shift_of_which_another_amount_is_found_is_one_finding() -> None:
+    shown = evidence(kind=Kind.DISTANCE)
+    assert merged([shown], [msgspec.structs.replace(shown, finding_class=FindingClass.DIVERGENCE)]) == []
+    assert merged([shown], [msgspec.structs.replace(shown, id="ffffffffffff")]) == [shown]

@@ -316,5 +316,5 @@ def test_bets_of_earlier_runs_can_be_read() -> None:
     now = msgspec.structs.replace(now, noise=())
     assert read == msgspec.structs.replace(now, request=read.request, session=read.session, bets=bets)
     assert (read.effects_seen, read.effects, read.noise) == (EffectsSeen.NONE, (), ())
-    later = len(("effects", "expected", "attributes", "sampled", "noise", "restless"))
+    later = len(("effects", "expected", "attributes", "sampled", "noise", "restless", "alone", "askable", "stable_kept", "at_hand"))
     assert len(encode_bets(now)) - len(OLD) == 1 + len("none") + later, "a word, and one byte for each thing that was not seen"

@@ -23,7 +23,7 @@ def condition(labels: dict[str, str], **values: object) -> Condition:
         (">=500", "500", True),
         (">=500", "499.5", False),
         (">=500", "", False),
-        (">=500", "lots", False),
+        (">=500", " ", False),
         ("<10", "9", True),
         ("<= 10", "11", False),
         (">1", " 2 ", True),
@@ -34,6 +34,16 @@ def test_patterns(pattern: str, value: str, fitting: bool) -> None:
     assert fits(condition({"kind": pattern}), {"kind": value}) is fitting
     if not value:
         assert fits(condition({"kind": pattern}), {}) is fitting
+
+
+@pytest.mark.parametrize("value", ["lots", "12abc", "1,200", "1e3", "+600", "0x200", "nan", "inf", "6" * 16, "600 lines", "5 00"])
+def test_a_label_that_is_compared_with_a_number_and_is_none_is_refused(value: str) -> None:
+    policy = Policy(when=(condition({"author-kind": "ai*", "lines_changed": ">=500"}, delta=0.001),))
+    for author in ("ai", "human"):
+        with pytest.raises(UsageError, match=r"the label lines_changed is .* which is no number, .* asks for >=500") as caught:
+            apply(policy, {"author-kind": author, "lines_changed": value})
+        assert caught.value.where == "labels.lines_changed"
+        assert caught.value.fix
 
 
 def test_stricter_rules_apply_to_changes_written_by_ai() -> None:

@@ -107,6 +107,20 @@ def test_closing_a_hypothesis_closes_its_questions_only() -> None:
     assert len(questions) == 1
 
 
+def test_what_comes_back_is_the_more_urgent() -> None:
+    questions, h, other = Questions(0.05), hypothesis(), hypothesis("$.y")
+    assert questions.urgency(sent(WRONG, 1).request) is None
+    questions.ask(sent(WRONG, 1), h, 0)
+    questions.ask(sent(WRONG, 1, entry=2), other, 0)
+    assert questions.urgency(sent(WRONG, 1).request) == questions.urgency(sent(WRONG, 1, entry=2).request) == 0.0
+    answer(questions, sent(WRONG, 0, repeat=True))
+    urgency = questions.urgency(sent(WRONG, 1).request)
+    assert urgency is not None
+    assert urgency > 0.0
+    questions.close_all(h)
+    assert questions.urgency(sent(WRONG, 1).request) is None
+
+
 def test_closing_twice_is_closing_once() -> None:
     questions, h = Questions(0.05), hypothesis()
     one = sent(WRONG, 0)

@@ -3,7 +3,7 @@
 import pytest
 
 from harness.core.labels import NEXT_STEP, ReasonCode, VerdictState
-from harness.evidence.policy import CoverageWanted, Policy
+from harness.evidence.policy import CoverageWanted, LatencyBudget, Policy
 from tests.evidence.test_gate import codes, judged
 from tests.evidence.test_ledger import passes
 
@@ -37,3 +37,18 @@ def test_requests_are_counted_once_however_many_passes() -> None:
 
 def test_a_failure_stays_one() -> None:
     assert judged(passes(9), Policy(coverage=CoverageWanted(requests_min=1000))).state is VerdictState.FAIL
+
+
+@pytest.mark.parametrize(
+    ("pattern", "fits"), [("GET /items/*", True), ("*", True), ("GET /itms/*", False), ("POST /items/*", False), ("/items/*", False)]
+)
+@pytest.mark.parametrize(("limit", "path"), [({"max_ms": 300.0}, "budget p99 300ms"), ({"max_increase": 0.1}, "budget p99 +10%")])
+def test_a_latency_budget_that_fits_no_endpoint_of_the_run_is_told(pattern: str, fits: bool, limit: dict[str, float], path: str) -> None:
+    verdict = judged(CLEAN, Policy(latency_budgets=(LatencyBudget(endpoint=pattern, **limit), LatencyBudget(max_ms=1000.0))))
+    assert verdict.state is VerdictState.PASS, "a note, and no doubt"
+    notes = [reason.message for reason in verdict.reasons if reason.code is ReasonCode.UNUSED_RULES]
+    assert notes == ([] if fits else [f"1 latency budget judged nothing, as no compared endpoint fits: {pattern} ({path})."])
+
+
+def test_where_nothing_was_compared_budgets_are_not_the_trouble() -> None:
+    assert codes(judged([], Policy(latency_budgets=(LatencyBudget(endpoint="GET /nowhere", max_ms=300.0),)))) == [ReasonCode.NO_DATA]

@@ -142,3 +142,21 @@ def test_it_is_stored_and_read_again() -> None:
     one = bets(0, 1, odd(Role.CANDIDATE, changed=False))
     assert decode_bets(encode_bets(one)) == one
     assert msgspec.structs.asdict(one.restless[0])["changed"] is False
+
+
+def test_the_first_pass_of_a_pair_is_looked_at_without_it() -> None:
+    ledger = Ledger(Policy(), endpoints=(ENDPOINT,))
+    for pass_index in range(4):
+        ledger.fold(bets(pass_index, pass_index, *([odd(Role.CANDIDATE)] if pass_index % 2 else [])))
+        assert ledger.wealth.pair_open is (pass_index % 2 == 0)
+    ledger = played(21, odd(Role.CANDIDATE))
+    assert ledger.wealth.pair_open, "the 21st pass is the first of a pair"
+    others = Ledger(Policy()).wealth
+    others.pair_open = True
+    sums = [wealth._sum(latency=False, tails=False) for wealth in (ledger.wealth, others)]
+    assert sums[0] == pytest.approx(sums[1]), "what was won on determinism is in no sum now"
+    ledger.wealth.pair_open = False
+    assert ledger.wealth._sum(latency=False, tails=False) > 100.0
+    unpaired = Ledger(Policy(), endpoints=(ENDPOINT,))
+    unpaired.fold(msgspec.structs.replace(bets(0, 0), fresh=False))
+    assert not unpaired.wealth.pair_open

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from harness.core.labels import Aspect, Design, FindingClass, Kind, Role
 from harness.core.limits import HYPOTHESES_MAX
-from harness.core.values import Comparison
+from harness.core.values import Comparison, Further
 from harness.evidence.bets import TrialBets, bets_of, decode_bets, encode_bets
 from harness.evidence.expected import ExpectedChange, ExpectedChanges, set_apart
 from harness.evidence.findings import finding_id
@@ -161,3 +161,47 @@ def test_an_accepted_field_that_is_drawn_anew_each_time_is_no_candidate_that_dis
     entries = ExpectedChanges((change(kind=Kind.EXTRA),))
     assert set_apart(bets, Comparison(trial="t", seq=0), entries).restless == (elsewhere,)
     assert set_apart(bets, Comparison(trial="t", seq=0), ExpectedChanges()).restless == (here, elsewhere)
+
+
+@pytest.mark.parametrize(
+    ("further", "covered"),
+    [
+        (Further(((10, 11), (10, 11))), True),
+        (Further(((10, 11), (10, 12))), False),
+        (Further(((10, 11), (10, None))), False),
+        (Further(((10, 11),), left_out=1), False),
+    ],
+)
+def test_every_differing_element_has_to_lie_within(further: Further, covered: bool) -> None:
+    """A second difference of the same answer does not hide behind the first, and what was not looked at is not covered."""
+    comparison = pair({"$.x": (10, 10, 11)})
+    (found,) = comparison.stable_candidate
+    comparison = msgspec.structs.replace(comparison, stable_candidate=(msgspec.structs.replace(found, further=further),))
+    bets = set_apart(bets_of(trial(), comparison), comparison, ExpectedChanges((change(seen=TEN_ELEVEN),)))
+    assert (len(bets.expected), len(bets.bets)) == (int(covered), int(not covered))
+
+
+def test_bets_of_an_entry_that_is_not_applied_any_more_are_put_back() -> None:
+    """A compare worker that has not heard yet that an entry is over."""
+    values = {"$.x": (10, 10, 11), "$.a": (1, 1, 2)}
+    stale = apart(values, change(seen=TEN_ELEVEN), change("$.a", seen=ANYTHING))
+    assert len(stale.expected) == 2
+    back = ExpectedChanges((change("$.a", seen=ANYTHING),)).restored(stale)
+    assert ([bet.path for bet in back.bets], [bet.path for bet in back.expected]) == (["$.x"], ["$.a"])
+    assert ExpectedChanges().restored(stale).bets == apart(values).bets
+    for changes, expected in (((), 0), ((change(seen=TEN_ELEVEN), change("$.a", seen=ANYTHING)), 1)):
+        ledger = Ledger(Policy(), accepted=ExpectedChanges(changes))
+        ledger.fold(stale)
+        assert {found.expected for found in ledger.snapshot().findings} == {expected}
+
+
+def test_changes_are_sorted_by_what_they_are_held_to() -> None:
+    shift, style = change(kind=Kind.DISTANCE), change("$.y", kind=Kind.STYLE, seen=Seen(requests=5, rate_high=0.3))
+    slow = msgspec.structs.replace(change("p50", kind=Kind.SLOWER, seen=Seen(high=1.4)), aspect=Aspect.LATENCY)
+    tail = msgspec.structs.replace(change("tail2x", kind=Kind.SLOWER, seen=Seen(rate_high=0.1)), aspect=Aspect.LATENCY)
+    changes = ExpectedChanges((change(), shift, style, slow, tail))
+    assert changes.places() == {ENDPOINT: frozenset({(Aspect.BODY, "$.x", Kind.VALUE)})}
+    assert list(changes.shifts(ENDPOINT)) == [(Aspect.BODY, "$.x", Kind.DISTANCE)]
+    assert changes.held(ENDPOINT, Aspect.BODY, "$.y", Kind.STYLE) == style.seen
+    assert changes.slower(ENDPOINT) == (1.4, {"tail2x": 0.1})
+    assert changes.slower("GET /other") == (None, {})

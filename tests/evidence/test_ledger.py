@@ -1,6 +1,7 @@
 import random
 from collections.abc import Iterable
 
+import msgspec
 import pytest
 
 from harness.core import limits
@@ -89,6 +90,25 @@ def test_repeats_count_from_fresh_state_only() -> None:
 def test_the_answer_that_raised_a_question_is_not_counted_for_it() -> None:
     assert only(ledger_of(passes(1)).snapshot()).repeats == 0
     assert only(ledger_of(passes(2)).snapshot()).repeats == 1
+
+
+def test_a_repeat_says_nothing_about_control_and_design_of_the_traffic() -> None:
+    ledger = Ledger(Policy(), live=True)
+    ledger.fold(bets(0, Answer(design=Design.TWO_ARM)))
+    ledger.fold(bets(1, Answer(design=Design.THREE_ARM, control=Control.SELF, repeat=True, fresh=True)))
+    snapshot = ledger.snapshot()
+    assert (snapshot.design, snapshot.control, snapshot.fresh) == (Design.TWO_ARM, Control.SECONDARY, False)
+    assert (snapshot.seq, snapshot.repeats, snapshot.repeats_of_stable, snapshot.requests_distinct) == (2, 1, 1, 1)
+
+
+def test_what_nobody_can_ask_raises_no_question() -> None:
+    """Else it would stand in the way of those that are asked, and make their thresholds higher."""
+    one = bets(0, Answer(values={"$.x": WRONG}, design=Design.TWO_ARM))
+    for askable in (True, False):
+        ledger = Ledger(Policy(), live=True)
+        ledger.fold(msgspec.structs.replace(one, askable=askable))
+        assert ledger.questions.about(one.request) is askable
+        assert len(ledger.questions) == askable
 
 
 def test_a_repeat_counts_for_its_question_and_nothing_else() -> None:

@@ -1,12 +1,13 @@
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from harness.core.labels import Control, Design
+from harness.core.labels import Control, Design, Kind
 from harness.core.limits import NOISE_PLACES_PER_TRIAL_MAX
 from harness.evidence.bets import bets_of, decode_bets, encode_bets
 from harness.evidence.noise_bets import NOBODY, NoiseBet
-from tests.evidence.build import pair, trial
+from tests.evidence.build import diff, pair, trial
 
 VALUE = st.one_of(
     st.integers(-50, 50), st.sampled_from(["a", "b", "2026-01-01T00:00:00Z", "2026-01-01T00:00:01Z", "0123456789ab", None, 1.25])
@@ -73,6 +74,17 @@ def test_no_value_is_stored_and_what_is_stored_is_read_again() -> None:
     stored = encode_bets(bets)
     assert b"secretive" not in stored
     assert decode_bets(stored) == bets
+
+
+def test_elements_without_order_that_each_pair_matched_otherwise_say_nothing() -> None:
+    """Elements are paired by likeness: the third pair may hold another element than the first two."""
+
+    def told(cross: tuple[int, int]) -> int:
+        comparison = msgspec.structs.replace(pair({"$.x": (1, 50, 9)}), secondary_candidate=(diff(Kind.VALUE, *cross),))
+        return len(bets_of(trial(), comparison).noise)
+
+    assert told((50, 9)) == 1
+    assert told((50, 8)) == told((49, 9)) == told((7, 8)) == 0
 
 
 def test_of_many_places_each_has_its_turn() -> None:

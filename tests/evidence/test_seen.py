@@ -137,3 +137,16 @@ def test_a_book_is_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
     comparison: Comparison = pair(paths)
     book.observe(bets_of(trial(), comparison), comparison)
     assert len(book.states()) == 2
+
+
+def test_a_book_that_is_filled_again_knows_of_all_that_something_differed_and_of_kept_ones_what() -> None:
+    whole, again = SeenBook(), SeenBook()
+    for seq in range(6):
+        comparison = pair({"$.x": (1, 1, 2), "$.noise": (seq, seq + 100, seq + 200)})
+        bets = bets_of(trial(seq=seq, entity=f"/{seq}", pass_index=seq // 4, fresh=True), comparison)
+        whole.observe(bets, comparison)
+        again.recall(bets, comparison if seq == 1 else None)
+    (one,), (other,) = whole.states().values(), again.states().values()
+    assert one.changed == 4
+    assert other.changed == 3, "what came before the first that was kept is not known"
+    assert other.seen() == one.seen()

@@ -37,6 +37,19 @@ def test_latency_can_be_left_out() -> None:
     assert wealth.reached_main is None
 
 
+def test_between_the_passes_of_a_pair_determinism_is_left_out() -> None:
+    """Who was odd in the first pass tells who is likely to change in the second: a look there must not count that bet's past wins."""
+    wealth = Wealth(0.01)
+    wealth.restless_changed(0.1, 0.0, math.log(1_990.0))
+    wealth.pair_open = True
+    wealth.look(4, 2)
+    assert wealth.reached(4, 2, latency=True) is None
+    assert wealth.largest(latency=True) == 1.0
+    wealth.pair_open = False
+    wealth.look(8, 3)
+    assert wealth.reached(9, 3, latency=True) == wealth.reached(9, 3, latency=False) == (8, 3)
+
+
 def test_one_hypothesis_that_reaches_the_threshold_fails_the_gate() -> None:
     """Naming a culprit is never possible without failing."""
     stake = Stake(0.03)

@@ -5,12 +5,15 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Final
 
+import msgspec
+
 from harness.core.labels import Control, Design, VerdictState
 from harness.core.values import Scalar, Totals
+from harness.evidence.bets import TrialBets
 from harness.evidence.gate import judge
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy
-from tests.sim.world import Answer, Three, bursts, failed, flips, requests_of, run_passes, watch
+from tests.sim.world import Answer, Three, bets, bursts, failed, flips, requests_of, run_passes, watch
 
 
 @dataclass(frozen=True)
@@ -166,6 +169,53 @@ def diverging_stream(seed: int, policy: Policy, *, rate: float, noise: float, co
     return Outcome(at is not None, requests=at)
 
 
+def confirmed_stream(
+    seed: int, policy: Policy, *, rate: float, noise: float, paths: int = 5, count: int = 6000, every: int = 50, daily: int = 2000
+) -> Outcome:
+    """A live stream of requests without state, in which `rate` of them are wrong whenever they are sent; after each `every`-th one
+    the most urgent one that has a question is sent again, equals in turn: one a second at 50 a second."""
+    rng = random.Random(seed)
+    ledger = Ledger(policy, live=True)
+    wrong: dict[int, tuple[str, bool]] = {}
+    waiting: dict[int, float] = {}
+    seq = 0
+
+    def send(number: int, bad: bool, path: str, *, repeat: bool) -> TrialBets:
+        nonlocal seq
+        values = {path: flips(rng, noise), "$.bad": ("1", "1", "2" if bad else "1")}
+        latency = (rng.lognormvariate(1.6, 0.3), rng.lognormvariate(1.6, 0.3), rng.lognormvariate(1.6, 0.3))
+        answer = Answer(
+            entity=f"/items/{number}",
+            values=values,
+            latency_ms=latency,
+            at_s=number * 0.02,
+            design=Design.TWO_ARM,
+            repeat=repeat,
+            fresh=repeat,
+        )
+        one = bets(seq, answer)
+        ledger.fold(one)
+        seq += 1
+        return one
+
+    for number in range(count):
+        path, bad = f"$.f{rng.randrange(paths)}", rng.random() < rate
+        one = send(number, bad, path, repeat=False)
+        if number not in wrong and ledger.questions.about(one.request):
+            wrong[number] = path, bad
+            waiting[number] = 0.0
+        if waiting and number % every == 0 and ledger.repeats < daily:
+            asked = max(waiting, key=waiting.__getitem__)
+            del waiting[asked]
+            path, bad = wrong[asked]
+            urgency = ledger.questions.urgency(send(asked, bad, path, repeat=True).request)
+            if urgency is not None:
+                waiting[asked] = urgency
+        if failed(ledger):
+            return Outcome(True, requests=number + 1)
+    return Outcome(False)
+
+
 def split_state(seed: int, policy: Policy, *, design: Design, by_value: bool, count: int = 1200) -> Outcome:
     """Thirty stored values of which a third were split by a race when they were made, each read again and again.
 
@@ -210,8 +260,12 @@ def latency_bursts(
     return Outcome(at is not None, requests=at)
 
 
-def slower(seed: int, policy: Policy, *, factor: float, sigma: float, endpoints: int = 10, count: int = 1000) -> Outcome:
+def slower(
+    seed: int, policy: Policy, *, factor: float, sigma: float, endpoints: int = 10, count: int = 1000, tolerance: float | None = None
+) -> Outcome:
     """Replay, with the candidate slower by `factor` at one of ten endpoints: how many requests to it until the gate fails."""
+    if tolerance is not None:
+        policy = msgspec.structs.replace(policy, latency_tolerance=tolerance)
     rng = random.Random(seed)
     names = tuple(f"GET /e{i}" for i in range(endpoints))
     ledger = Ledger(policy, endpoints=names)

@@ -7,7 +7,8 @@ from functools import partial
 
 from harness.core.labels import Design
 from harness.evidence.policy import Policy
-from tests.sim import scenarios
+from tests.sim import rare, scenarios
+from tests.sim.hanging import hanging, noisy_fault
 from tests.sim.scenarios import Outcome
 
 Play = Callable[[int, Policy], Outcome]
@@ -84,6 +85,13 @@ ALARMS = (
         300,
     ),
     AlarmRow(
+        "two-arm stream of 2,000 with confirmation, one repeat in 5 requests, 20 paths, 2 % noise, alpha 20 %",
+        partial(scenarios.confirmed_stream, rate=0.0, noise=0.02, paths=20, count=2000, every=5),
+        0.2,
+        8,
+        300,
+    ),
+    AlarmRow(
         "split state, word under one URL, two arms", partial(scenarios.split_state, design=Design.TWO_ARM, by_value=False), 0.01, 10, 300
     ),
     AlarmRow(
@@ -119,9 +127,48 @@ ALARMS = (
         )
     ),
     AlarmRow("the last, alpha 20 %", partial(scenarios.instances, what="spell", passes=20), 0.2, 2, 100),
+    *(
+        AlarmRow(
+            f"{kind} over {length} requests, {where}",
+            partial(hanging, length=length, spells=spells, live=live, design=Design.TWO_ARM if live else Design.THREE_ARM),
+            0.01,
+            3,
+            120,
+        )
+        for live, where in ((False, "replay that is not from fresh state"), (True, "live"))
+        for spells, kind in ((False, "measurements that drift"), (True, "slow spells"))
+        for length in (20, 100)
+    ),
+    *(
+        AlarmRow(
+            f"late onset: two-arm stream of 10,000 with 20 restarts, 5 % noise on 20 paths{words}",
+            partial(rare.restarted, noise=0.05, count=10_000, every=500, paths=20),
+            alpha,
+            6,
+            400,
+        )
+        for alpha, words in ((0.01, ""), (0.2, ", alpha 20 %"))
+    ),
 )
 
 POWER = (
+    *(
+        PowerRow(
+            f"always another value, {words}: {'live' if live else 'replay'}, within {most:,}",
+            partial(noisy_fault, what=what, live=live, design=Design.TWO_ARM if live else Design.THREE_ARM, count=most),
+            0.95,
+            2,
+            40,
+        )
+        for what, words, replay, stream in (
+            ("+5 %", "5 % larger, jitter 20 %", 6000, 8000),
+            ("time zone", "in another time zone", 500, 2000),
+            ("constant time", "stands still", 500, 2000),
+            ("uuid 4 to 1", "UUIDs of version 1", 500, 2000),
+            ("mix", "one of two in 70 % instead of 50 %", 3000, 4000),
+        )
+        for live, most in ((False, replay), (True, stream))
+    ),
     PowerRow(
         "a difference on 1 request of 300: fails within 10 passes", partial(scenarios.one_of_300, noise=0.0), 0.99, 3, 100, passes_max=10
     ),
@@ -135,12 +182,63 @@ POWER = (
         passes_max=20,
     ),
     PowerRow(
+        "a difference on 1 request of 10,000 (0.01 %): fails within 10 passes",
+        partial(rare.one_of_many, requests=10_000),
+        0.99,
+        1,
+        20,
+        passes_max=10,
+    ),
+    PowerRow(
+        "0.1 % divergence in a live stream: fails within 25,000",
+        partial(rare.diverging, rate=0.001, count=30_000),
+        0.95,
+        3,
+        100,
+        requests_max=25_000,
+    ),
+    PowerRow(
+        "0.01 % divergence in a live stream: fails within 250,000",
+        partial(rare.diverging, rate=0.0001, count=250_000),
+        0.95,
+        1,
+        40,
+        requests_max=250_000,
+    ),
+    *(
+        PowerRow(
+            f"from request 50,000 on {100 * wrong:.0f} % wrong, at a field with {100 * noise:.0f} % noise: within {within:,} more",
+            partial(rare.late, noise=noise, wrong=wrong),
+            0.95,
+            2,
+            60,
+            requests_max=within,
+        )
+        for noise, wrong, within in ((0.01, 0.05, 1_500), (0.05, 0.2, 600))
+    ),
+    PowerRow(
         "1 % divergence in a live stream: fails within 3,000",
         partial(scenarios.diverging_stream, rate=0.01, noise=0.0),
         0.99,
         3,
         100,
         requests_max=3000,
+    ),
+    PowerRow(
+        "0.1 % in a live stream with confirmation, one repeat in 50 requests: within 6,000",
+        partial(scenarios.confirmed_stream, rate=0.001, noise=0.0),
+        0.99,
+        4,
+        100,
+        requests_max=6000,
+    ),
+    PowerRow(
+        "the same under 1 % noise elsewhere",
+        partial(scenarios.confirmed_stream, rate=0.001, noise=0.01),
+        0.9,
+        4,
+        60,
+        requests_max=6000,
     ),
     PowerRow(
         "1 % divergence under 1 % noise elsewhere: within 3,000",
@@ -173,6 +271,17 @@ POWER = (
         5,
         100,
         requests_max=1000,
+    ),
+    *(
+        PowerRow(
+            f"+5 % median latency, jitter {100 * sigma:.0f} %, 2 % tolerated: within {within:,} at 20/s",
+            partial(scenarios.slower, factor=1.05, sigma=sigma, count=within, tolerance=0.02),
+            0.95,
+            3,
+            100,
+            requests_max=within,
+        )
+        for sigma, within in ((0.05, 1_000), (0.1, 3_000))
     ),
     PowerRow(
         "the same beside a flag that flaps at 30 %: fails in the passes",
