@@ -187,9 +187,9 @@ class Occurrence(StrEnum):
     ALWAYS = "always"
     """Each request that shows it does so in every pass."""
     SOMETIMES = "sometimes"
-    UNDER_LOAD = "only_under_load"
+    ONLY_UNDER_LOAD = "only_under_load"
     """Only where requests are sent in parallel, more surely than 95 %."""
-    ALONE = "only_alone"
+    ONLY_ALONE = "only_alone"
     """Only where one request is sent at a time, more surely than 95 %."""
 
 

@@ -313,6 +313,8 @@ REPORT_HEADERS_MAX: Final = 100
 """Headers shown of one message."""
 REPORT_NOISE_MAX: Final = 500
 """Noise entries listed in a report; the rest is counted."""
+EXPECTED_ELEMENTS_MAX: Final = 256
+"""Elements of arrays that differ in one answer at an accepted place and are looked at. With more of them the answer is not as accepted."""
 EXPECTED_ENTRIES_MAX: Final = 1000
 """Accepted changes in one file."""
 EXPECTED_CHARS_MAX: Final = 2000
@@ -363,6 +365,8 @@ STORE_FLUSH_SECONDS: Final = 1.0
 """How often a live run hands what it stores to the system: so much evidence at most is lost with a process that is killed."""
 CHECKPOINT_SECONDS: Final = 5.0
 """How often it has the disk take that, and writes down where it stands: so much at most is lost with the machine."""
+RECALLED_AT_ONCE_MAX: Final = 500
+"""Stored trials of a run that goes on folded again in one step."""
 VERDICT_STALE_SECONDS_MAX: Final = 60
 """Age of the ledger's last word beyond which the verdict endpoint answers inconclusive."""
 STORE_BUFFER_BYTES_MAX: Final = 64 * 1024
@@ -463,6 +467,6 @@ REPEATED_BYTES_MAX: Final = 64 * 1024 * 1024
 ALONE_PASSES_MAX: Final = 3
 """Passes of a run that send one request at a time, to tell what happens only under load."""
 ALONE_PASS_SECONDS_MAX: Final = 60.0
-"""How long such a pass may take, by what the requests of a pass took together."""
+"""How long such a pass may take, by what the requests of an earlier pass took together, at most."""
 RESTLESS_PLACES_MAX: Final = 2_000
 """Places at which an arm disagreed with itself that are watched one by one; beyond it only all together."""

@@ -15,6 +15,8 @@ from harness.core.values import Arm, Body, Exchange, Headers, Request, Response,
 _STATUS: Final = slice(9, 12)
 _REASON_AT: Final = 13
 """Where they are in the first line of an answer: `HTTP/1.1 200 OK`."""
+# Looking a member up by its enumeration is slow enough to show in what is done for every trial.
+_STABLE, _SECONDARY, _CANDIDATE = Role.STABLE, Role.SECONDARY, Role.CANDIDATE
 
 
 def without(data: bytes, spans: tuple[tuple[int, int], ...]) -> bytes:
@@ -62,6 +64,9 @@ class PlainExchange(msgspec.Struct, frozen=True, gc=False):
     ended_ns: int
     trace: str = ""
     """The trace that the request was given on its way."""
+    traced_at: int = 0
+    """Where the first line of its sender's tracing begins in the request's head, before that was written for a target; 0 where it
+    has none, or nobody has looked."""
 
     @property
     def error(self) -> None:
@@ -116,6 +121,13 @@ class PlainTrial(msgspec.Struct, frozen=True, array_like=True, gc=False):
 
 AnyExchange = Exchange | PlainExchange
 AnyTrial = Trial | PlainTrial
+
+
+def status_of(exchange: AnyExchange) -> int | None:
+    """The status that was answered; None where there was no answer."""
+    if isinstance(exchange, PlainExchange):
+        return _status(exchange.answer.data)
+    return None if exchange.response is None else exchange.response.status
 
 
 def stables_arm(exchange: PlainExchange, *, whole: bool = True) -> PlainArm:
@@ -209,9 +221,9 @@ def outlined(trial: PlainTrial, effects_seen: EffectsSeen = EffectsSeen.NONE) ->
     return _trial(
         trial,
         request,
-        _arm(Role.STABLE, trial.stable, request, answer),
-        None if secondary is None else _arm(Role.SECONDARY, secondary, request, answer),
-        None if candidate is None else _arm(Role.CANDIDATE, candidate, request, answer),
+        _arm(_STABLE, trial.stable, request, answer),
+        None if secondary is None else _arm(_SECONDARY, secondary, request, answer),
+        None if candidate is None else _arm(_CANDIDATE, candidate, request, answer),
         effects_seen=effects_seen,
     )
 

@@ -69,11 +69,12 @@ def parse_traceparent(text: str) -> TraceParent | None:
     Later versions may add fields at the end; version 00 may not (Trace Context, 3.2.4).
     """
     found = _TRACEPARENT.fullmatch(text.strip(_OWS))
-    if found is None or found[1] == "ff" or found[2] == _ZERO_TRACE or found[3] == _ZERO_SPAN:
+    if found is None:
         return None
-    if found[1] == "00" and found[4] is not None:
+    version, trace, parent, more = found.groups()
+    if version == "ff" or trace == _ZERO_TRACE or parent == _ZERO_SPAN or (version == "00" and more is not None):
         return None
-    return TraceParent(found[2], found[3])
+    return TraceParent(trace, parent)
 
 
 def trace_of(headers: Iterable[tuple[str, str]]) -> str:
@@ -84,7 +85,7 @@ def trace_of(headers: Iterable[tuple[str, str]]) -> str:
     parents: set[str] = set()
     for name, value in headers:
         lower = name.lower()
-        if lower == BAGGAGE and (found := _BAGGAGE.search(value)) is not None:
+        if lower == BAGGAGE and BAGGAGE_KEY in value and (found := _BAGGAGE.search(value)) is not None:
             return found[1]
         if lower == TRACEPARENT and (parsed := parse_traceparent(value)) is not None:
             parents.add(parsed.trace)
@@ -109,7 +110,19 @@ def with_trace(headers: Headers, trace: str, role: Role, *, keep: bool = False) 
     """
     out = _REPLACED if keep else TRACING_HEADERS
     kept = tuple(pair for pair in headers if pair[0].lower() not in out)
-    members = (member.strip(_OWS) for name, value in headers if name.lower() == BAGGAGE for member in value.split(","))
-    theirs = (member for member in members if member and member.partition("=")[0].rstrip(_OWS) != BAGGAGE_KEY)
-    baggage = ",".join((f"{BAGGAGE_KEY}={trace}", *theirs))
+    baggage = f"{BAGGAGE_KEY}={trace}{baggage_beside(headers)}"
     return (*kept, (TRACEPARENT, f"00-{trace}-{span_of(trace, role)}-01"), (BAGGAGE, baggage))
+
+
+def baggage_beside(headers: Iterable[tuple[str, str]]) -> str:
+    """What the sender's baggage holds beside an earlier trace of ours, to be put behind ours: each member after a comma."""
+    beside = ""
+    for name, value in headers:
+        if name.lower() != BAGGAGE:
+            continue
+        for listed in value.split(","):
+            member = listed.strip(_OWS)
+            ours = member.startswith(BAGGAGE_KEY) and member.partition("=")[0].rstrip(_OWS) == BAGGAGE_KEY
+            if member and not ours:
+                beside += f",{member}"
+    return beside

@@ -179,6 +179,15 @@ class Trial(msgspec.Struct, frozen=True, kw_only=True):
 Scalar = str | int | float | bool | None
 
 
+class Further(msgspec.Struct, frozen=True, array_like=True):
+    """Further elements that differ in the same kind at the same path of one answer, in the order in which they were found."""
+
+    pairs: tuple[tuple[Scalar, Scalar], ...]
+    """Previews of left and right."""
+    left_out: int = 0
+    """How many more there are that were not looked at."""
+
+
 class Difference(msgspec.Struct, frozen=True):
     """One located mismatch of a pair.
 
@@ -195,6 +204,8 @@ class Difference(msgspec.Struct, frozen=True):
     where: str = ""
     """The concrete address (`$.items[3].price`), for people."""
     note: str = ""
+    further: Further | None = None
+    """Only where a change was accepted at this place; never stored."""
 
 
 class Again(msgspec.Struct, frozen=True):

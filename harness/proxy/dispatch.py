@@ -17,6 +17,7 @@ from harness.core.http import SAFE_METHODS, header
 from harness.core.labels import Control, Design, Role, ShedReason, SkipReason
 from harness.core.limits import (
     CAPTURE_BODY_BYTES_MAX,
+    CONFIRM_DAILY_MAX,
     ENDPOINT_CACHE_CHARS_MAX,
     ENDPOINTS_MAX,
     NAMES_CACHE_MAX,
@@ -27,8 +28,9 @@ from harness.core.limits import (
     WARM_UP_SECONDS,
 )
 from harness.core.outcomes import Tally
-from harness.core.plain import AnyExchange, AnyTrial
+from harness.core.plain import AnyExchange, AnyTrial, status_of
 from harness.core.values import Request
+from harness.proxy.allowance import Allowance, suffers
 from harness.proxy.breaker import BreakerOptions, BreakerState
 from harness.proxy.exclusions import Exclusions
 from harness.proxy.plain import PlainRequest
@@ -114,6 +116,10 @@ class DispatchOptions(msgspec.Struct, frozen=True, kw_only=True):
     """Path templates that are never mirrored."""
     default_exclusions: bool = True
     """Whether DEFAULT_EXCLUSIONS are never mirrored."""
+    self_rps_max: float | None = None
+    """With control SELF: how many requests a second stable is asked a second time; None: no bound."""
+    self_daily_max: int = CONFIRM_DAILY_MAX
+    """The same in any 24 hours, where there is a bound."""
 
 
 class Naming(msgspec.Struct, frozen=True, kw_only=True):
@@ -196,6 +202,10 @@ class Dispatcher:
         self._warm_up = WarmUp()
         self._mirror_percent = 100.0
         self._opened: Counter[Role] = Counter()
+        self._second: Allowance | None = None
+        """How often stable may be asked a second time; it outlives a change of options."""
+        if self._control is Control.SELF and options.self_rps_max is not None:
+            self._second = Allowance(options.self_rps_max, options.self_daily_max)
         self.use(options)
         self._under_way: set[ShadowTrial] = set()
         self._bytes = 0
@@ -312,7 +322,8 @@ class Dispatcher:
             return SkipReason.NO_SHADOW
         if self._mirror_percent == 0.0:
             return SkipReason.SWITCHED_OFF
-        if request.method == "TRACE" or (request.method not in SAFE_METHODS and not self._options.allow_writes):
+        writes = self._options.allow_writes and self._control is not Control.SELF  # it would be done twice
+        if request.method == "TRACE" or (request.method not in SAFE_METHODS and not writes):
             return SkipReason.WRITE
         if self._exclusions.exclude(request):
             return SkipReason.EXCLUDED
@@ -325,6 +336,7 @@ class Dispatcher:
     ) -> SkipReason | ShedReason | None:
         """Send the shadows, unless something speaks against it. Nothing looks at what the arms would answer."""
         held, now_ns = self._held_bytes(request, stable), self._clock.monotonic_ns()
+        self._note(stable)
         refusal = self._refusal(request, starved, held, now_ns)
         if refusal is not None:
             return refusal
@@ -342,7 +354,16 @@ class Dispatcher:
             return ShedReason.IN_FLIGHT
         if request.body.truncated:
             return SkipReason.TRUNCATED_REQUEST
+        if self._second is not None and not self._second.allows(now_ns):
+            return ShedReason.RATE  # whole, since without its control it would say nothing
         return self._protection.refuses(now_ns)
+
+    def _note(self, exchange: AnyExchange) -> None:
+        """How stable fares, where it is asked twice."""
+        if self._second is not None:
+            error = None if exchange.error is None else exchange.error.kind
+            latency_ms = (exchange.ended_ns - exchange.started_ns) / 1e6
+            self._second.back_off.note(exchange.started_ns, latency_ms, failed=suffers(error, status_of(exchange)))
 
     def _held_bytes(self, request: Request, stable: AnyExchange) -> int:
         """What the trial may come to hold: each arm is taken to answer as much as stable did."""
@@ -372,6 +393,8 @@ class Dispatcher:
         self._idle.clear()
         self._bytes += held
         self._protection.sent(now_ns)
+        if self._second is not None:
+            self._second.take(now_ns)
         try:
             for lane in lanes:
                 shadow.send(lane, self._clock.monotonic_ns())

@@ -17,6 +17,7 @@ from mitmproxy.exceptions import OptionsError
 from mitmproxy.proxy.mode_specs import ProxyMode
 
 from harness.core.errors import SetupError
+from harness.core.home import expanded
 from harness.core.labels import RefusedReason
 from harness.core.limits import CLIENTS_TURNED_AWAY_MAX
 from harness.core.outcomes import Tally
@@ -180,7 +181,7 @@ class Door:
         await self._none.wait()
 
     def _master(self, confdir: str, *, explicit: bool, http3: bool) -> Any:
-        path = Path(confdir).expanduser()
+        path = expanded(confdir)
         try:
             path.mkdir(mode=0o700, parents=True, exist_ok=True)
             master = Master(options.Options())

@@ -129,6 +129,7 @@ class Relay:
         "_sent_headers",
         "_settled",
         "_trace",
+        "_traced_at",
         "_tunnel",
         "backlog_bytes",
         "complete",
@@ -169,9 +170,11 @@ class Relay:
         self._pieces: list[bytes] = []
         self._sent = False
         self._sent_head = b""
-        self._trace = ""
         """As stable got it, of a plain request; of another its fields:"""
         self._sent_headers: Headers = ()
+        self._trace = ""
+        self._traced_at = 0
+        """Its trace, or where tracing of its own begins (see PlainExchange)."""
         self._first_byte_ns = 0
         live.tally.entered()
         if plain is not None and plain.body and live.copies:
@@ -220,7 +223,7 @@ class Relay:
     def _readdressed(self, plain: PlainRequest, pool: UpstreamPool) -> bytes:
         data = pool.addressed(plain)
         if self._live.tracing is not None:
-            data, self._trace = self._live.tracing.traced(data)
+            data, self._trace, self._traced_at = self._live.tracing.traced(data, plain.raw)
         self._sent_head = data
         return data + plain.body if plain.body else data
 
@@ -410,7 +413,7 @@ class Relay:
         assert call is not None
         self._settled = True
         request = Request(head.method, head.target, head.headers, NOTHING if capture is None else capture.body(), head.authority.lower())
-        exchange = PlainExchange(self._sent_head, answer, call.started_ns, ended_ns, ended_ns, self._trace)
+        exchange = PlainExchange(self._sent_head, answer, call.started_ns, ended_ns, ended_ns, self._trace, self._traced_at)
         self._live.copied(request, exchange, capture is not None and capture.starved, self._plain)
         self._end()
 

@@ -25,10 +25,12 @@ from harness.core.values import Arm, Headers, Request, Trial
 from harness.proxy.breaker import Breaker
 from harness.proxy.call import Call
 from harness.proxy.plain import PlainRequest
-from harness.proxy.tracing import Senders, Tracing, carries_tracing, senders, trace_fields, trace_lines
+from harness.proxy.tracing import Tracing, carries_tracing, senders, trace_fields, trace_lines
 from harness.proxy.upstream import UpstreamPool
 from harness.proxy.wire import GUARD_HEADER
 
+# Looking a member up by its enumeration is slow enough to show in what is done for every trial.
+_SECONDARY, _CANDIDATE = Role.SECONDARY, Role.CANDIDATE
 _GUARD: Headers = ((GUARD_HEADER, "1"),)
 
 
@@ -45,6 +47,7 @@ class ShadowTrial:
 
     __slots__ = (
         "_answer_bytes_max",
+        "_beside",
         "_calls",
         "_done",
         "_endpoint",
@@ -55,7 +58,6 @@ class ShadowTrial:
         "_order",
         "_plain",
         "_request",
-        "_senders",
         "_session",
         "_stable",
         "_stable_trace",
@@ -96,10 +98,10 @@ class ShadowTrial:
         self._warm_up = warm_up
         self._done = done
         self._trace = self._stable_trace = ""
-        self._senders: Senders | None = None
-        """Set where a plain request has tracing of its own, which the shadows must not get."""
+        self._beside = ""
+        """What the baggage of a plain request holds beside its trace."""
         self._tracing: Tracing | None = None
-        """Set where another one has."""
+        """Set where a request that is not plain has tracing of its own, which the shadows must not get."""
         if tracing is not None:
             self._trace = given = tracing.given(stable)
             if not given:
@@ -107,8 +109,8 @@ class ShadowTrial:
                 if plain is None:
                     self._stable_trace = trace_of(request.headers)
                 else:
-                    self._senders = found = senders(plain, keep=tracing.keep)
-                    self._plain, self._stable_trace = found.plain, found.trace
+                    found = senders(plain, stable.traced_at if isinstance(stable, PlainExchange) else 0, keep=tracing.keep)
+                    self._plain, self._stable_trace, self._beside = found.plain, found.trace, found.beside
             if plain is None and carries_tracing(request.headers):
                 self._tracing = tracing
         self._calls: list[tuple[Call, Lane, int]] = []
@@ -130,15 +132,14 @@ class ShadowTrial:
                 self._done(self)
 
         request, plain, extra, lines = self._request, self._plain, _GUARD, b""
-        if self._senders is not None:
-            lines = self._senders.lines(self._trace, role)
-        elif self._tracing is not None:
-            headers = with_trace(request.headers, self._trace, role, keep=self._tracing.keep)
-            request = msgspec.structs.replace(request, headers=headers)
-        elif self._trace and plain is not None:
-            lines = trace_lines(self._trace, role)
-        elif self._trace:
-            extra = (*_GUARD, *trace_fields(self._trace, role))
+        if self._trace:
+            if plain is not None:
+                lines = trace_lines(self._trace, role, self._beside)
+            elif self._tracing is not None:
+                headers = with_trace(request.headers, self._trace, role, keep=self._tracing.keep)
+                request = msgspec.structs.replace(request, headers=headers)
+            else:
+                extra = (*_GUARD, *trace_fields(self._trace, role))
         try:
             call = lane.pool.submit(
                 request,
@@ -211,8 +212,8 @@ class ShadowTrial:
             self._request.host,
             plain.body,
             stables_arm(stable, whole=whole),
-            arms.get(Role.SECONDARY),
-            arms.get(Role.CANDIDATE),
+            arms.get(_SECONDARY),
+            arms.get(_CANDIDATE),
             control,
             design,
             self._order,

@@ -18,9 +18,10 @@ from harness.core.errors import UsageError
 from harness.core.labels import Aspect, Kind
 from harness.core.limits import EXPECTED_CHARS_MAX, EXPECTED_ENTRIES_MAX, SEEN_VALUES_MAX
 from harness.core.values import Scalar as Value
-from harness.evidence.expected import ExpectedChange
+from harness.evidence.expected import MEDIAN, ExpectedChange, is_held
 from harness.evidence.findings import finding_id
 from harness.evidence.seen import Relation, Seen, SeenSlice
+from harness.evidence.tails import TAIL_FACTORS, tail_path
 from harness.settings.check import Checker, Invalid
 from harness.settings.keys import Facts
 from harness.settings.problems import ConfigError, Problem, preview
@@ -35,6 +36,9 @@ _HEAD: Final = (
     "# Changes that were accepted, as they were seen; written by `shadowdiff accept`.\n"
     "# A difference that lies outside of `seen` fails again. Comments are not kept.\n"
 )
+BIAS_MUST_CHANGE: Final = "a bias shows over many requests only, so that nothing tells whether it is gone: accept it without must_change"
+_SHIFTS: Final = frozenset({Kind.DISTANCE, Kind.BIAS})
+_TAILS: Final = frozenset(tail_path(factor) for factor in TAIL_FACTORS)
 _NUMERIC: Final = frozenset({Relation.RATIO, Relation.DIFFERENCE})
 _AFFIXES: Final = frozenset({Relation.PREFIX_ADDED, Relation.PREFIX_REMOVED, Relation.SUFFIX_ADDED, Relation.SUFFIX_REMOVED})
 
@@ -59,6 +63,9 @@ class SeenSection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     changed: int = 0
     rate_low: float = 0.0
     rate_high: float = 1.0
+    median: float | None = None
+    unit: str = ""
+    still_high: float = 1.0
 
 
 class EntrySection(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -98,6 +105,7 @@ def read_expected(data: bytes, where: str) -> tuple[ExpectedChange, ...]:
             f"version {read.version} cannot be read here; {VERSION} can", where=where, fix="use the version of shadowdiff that wrote it"
         )
     entries = tuple(_change(section, values.get(index, ())) for index, section in enumerate(read.entries))
+    _check_slices(checker, _items(tree), read.entries)
     _check(checker, _items(tree), entries)
     if problems:
         raise ConfigError(problems, subject=_SUBJECT)
@@ -273,6 +281,45 @@ def _check(checker: Checker, nodes: tuple[Node, ...], entries: tuple[ExpectedCha
             checker.report(node, f"{prefix}id", f"{entry.id} is given twice; first on line {lines[entry.id]}")
         lines.setdefault(entry.id, node.line)
         _check_seen(checker, node, f"{prefix}seen.", entry.seen)
+        if why := not_acceptable(entry.aspect, entry.path, entry.kind, entry.seen):
+            checker.report(node, f"{prefix}kind", why)
+        elif entry.must_change and entry.kind is Kind.BIAS:
+            checker.report(node, f"{prefix}must_change", BIAS_MUST_CHANGE)
+
+
+def not_acceptable(aspect: Aspect, path: str, kind: Kind, seen: Seen) -> str:
+    """Why an entry for such a finding cannot be held to anything, and what to do instead; empty where it can."""
+    if kind is Kind.UNCOMPARABLE:
+        return "what could not be compared cannot be accepted: nobody knows what it is"
+    if aspect is Aspect.LATENCY:
+        if path == MEDIAN and kind is Kind.SLOWER:
+            if seen.relation is Relation.RATIO and seen.high is not None and seen.high >= 1.0:
+                return ""
+            return "how much slower it may be is not known: `relation: ratio` with `low` and `high` is needed, of a run that compared more"
+        if path in _TAILS and kind is Kind.SLOWER:
+            return _no_rate(seen)
+        return "a latency budget is a promise of the policy: change it there (latency_budgets), or let it not block (blocks)"
+    if kind in _SHIFTS:
+        known = seen.relation is Relation.DIFFERENCE and seen.low is not None and seen.high is not None
+        return "" if known else "by how much values are off is not known: `relation: difference` with `low` and `high` is needed"
+    return _no_rate(seen) if is_held(aspect, kind) else ""
+
+
+def _no_rate(seen: Seen) -> str:
+    if seen.requests:
+        return ""
+    return "how often it shows is not known: `requests`, `changed` and `rate_high` are needed, of a run that compared more"
+
+
+def _check_slices(checker: Checker, nodes: tuple[Node, ...], sections: tuple[EntrySection, ...]) -> None:
+    """A value of nothing would read as no slice at all, and accept a change everywhere."""
+    for index, (node, section) in enumerate(zip(nodes, sections, strict=True)):
+        part = section.seen.slice
+        if not part.attribute.strip() and (part.value or part.attribute):
+            what = f"there is a value, {preview(part.value)}, and no attribute that has it" if part.value else "is empty"
+            checker.report(
+                node, f"entries[{index}].seen.slice.attribute", what, allowed="what the report calls it, such as header.x-region"
+            )
 
 
 def _check_seen(checker: Checker, node: Node, prefix: str, seen: Seen) -> None:

@@ -9,6 +9,7 @@ from typing import Final
 
 from harness.core.endpoint import EndpointMapper, EndpointRules
 from harness.core.errors import UsageError
+from harness.core.http import SAFE_METHODS
 from harness.core.limits import PATH_SEGMENT_KEYS_MAX
 
 _UNIT_S: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
@@ -96,6 +97,14 @@ def parse_template(text: str) -> str:
     return text.strip()
 
 
+def parse_safe_endpoint(text: str) -> str:
+    """A pattern of endpoints of one safe method."""
+    method, space, path = text.strip().partition(" ")
+    if method not in SAFE_METHODS or method == "TRACE" or not space or not path.startswith(("/", "*")):
+        raise FormError("an endpoint of a safe method, such as GET /search*")
+    return text.strip()
+
+
 def parse_host(text: str) -> str:
     """A host, with a port where given; in lower case."""
     text = text.strip()
@@ -167,6 +176,7 @@ FORMS: Final[dict[str, Callable[[str], str | float]]] = {
     "path": parse_path,
     "policy": parse_file,
     "regex": parse_regex,
+    "safe_endpoint": parse_safe_endpoint,
     "sample_key": parse_sample_key,
     "size": parse_size_bytes,
     "speed": parse_speed,
@@ -186,6 +196,7 @@ FORM_WORDS: Final = {
     "path": "a path that begins with /",
     "policy": "the name of a policy, or a file",
     "regex": "a regular expression",
+    "safe_endpoint": "an endpoint of a safe method",
     "sample_key": "header:NAME, cookie:NAME or path:N",
     "size": "bytes, or text such as 500MB or 2GiB",
     "speed": "max, or a factor such as 0.5, 2 or 2x",

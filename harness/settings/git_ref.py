@@ -12,6 +12,7 @@ from typing import Final, NoReturn
 import msgspec
 
 from harness.core.errors import SetupError, UsageError
+from harness.core.home import expanded
 from harness.core.limits import GIT_FILE_BYTES_MAX, GIT_TIMEOUT_S
 
 _REGULAR: Final = frozenset({"100644", "100755"})
@@ -45,7 +46,7 @@ def read_at_ref(path: Path, ref: str) -> bytes:
     The file need not be in the working tree. Raises UsageError where there is no such repository, ref or file, and SetupError
     where Git itself is missing or does not answer.
     """
-    top = _top_of(path.expanduser().parent, path)
+    top = _top_of(expanded(path).parent, path)
     inside = _inside(path, top)
     sha = _commit_sha(top, ref)
     listed = _git(top, "ls-tree", "-z", "--full-tree", sha, "--", inside)
@@ -83,7 +84,7 @@ def trailers_of(message: str) -> list[tuple[str, str]]:
 def _inside(path: Path, top: Path) -> str:
     """The path below the top of its repository, by its letters: a link within the working tree belongs to the change under test,
     which could point it at another file."""
-    whole = Path(os.path.normpath(path.expanduser().absolute()))
+    whole = Path(os.path.normpath(expanded(path).absolute()))
     for above in reversed(whole.parents):
         if above.resolve() == top:
             return whole.relative_to(above).as_posix()

@@ -10,6 +10,7 @@ from msgspec import inspect
 
 from harness.core.canon import Rule, rule_problems
 from harness.core.errors import UsageError
+from harness.core.home import expanded
 from harness.settings import keys
 from harness.settings.check import Checker, Invalid, Value
 from harness.settings.forms import is_policy_file
@@ -181,7 +182,11 @@ class _Layers:
         if isinstance(value, Invalid):
             return
         if file is not None and isinstance(value, str):
-            value = _beside(file, value, key.facts)
+            try:
+                value = _beside(file, value, key.facts)
+            except UsageError as error:
+                checker.report(node, key.name, error.what, allowed=error.fix)
+                return
         if key.name == "rules":
             self._rule_places = _places(checker, node, value)
         if key.path[0] == "targets" and key.path[-1] in {"url", "command"}:
@@ -269,5 +274,5 @@ def _option_pairs(option: Option, checker: Checker) -> Node:
 def _beside(file: Path, value: str, facts: Facts) -> str:
     """A file named in the configuration lies beside it, wherever the command runs."""
     if facts.form in {"file", "input_file"} or (facts.form == "policy" and is_policy_file(value)):
-        return str(file.parent / Path(value).expanduser())
+        return str(file.parent / expanded(value))
     return value

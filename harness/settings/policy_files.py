@@ -10,6 +10,7 @@ from typing import Final
 import msgspec
 
 from harness.core.errors import ShadowdiffError, UsageError
+from harness.core.home import expanded
 from harness.settings.check import Checker
 from harness.settings.forms import is_policy_file
 from harness.settings.git_ref import read_at_ref
@@ -75,7 +76,7 @@ def read_chain(name: str, *, folder: Path, ref: str | None, problems: list[Probl
 
 def _place(name: str, folder: Path, beside: Path) -> _Place:
     if is_policy_file(name):
-        return _Place(Path(os.path.normpath(beside / Path(name).expanduser())), packaged=False)
+        return _Place(Path(os.path.normpath(beside / expanded(name))), packaged=False)
     known = sorted(file.stem for file in folder.glob("*.yaml"))
     if name not in known:
         near = closest(name, known)

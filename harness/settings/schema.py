@@ -16,6 +16,8 @@ from harness.core.limits import (
     BREAKER_OPEN_S_MAX,
     CLIENTS_DEFAULT,
     CLIENTS_MAX,
+    CONFIRM_DAILY_MAX,
+    CONFIRM_RATE_MAX,
     EPOCH_SECONDS_MIN,
     PASSES_MAX,
     READY_TIMEOUT_S_MAX,
@@ -32,7 +34,7 @@ from harness.core.limits import (
 )
 from harness.settings.effects import EffectsSettings
 
-_NOT_OF_SPEC: Final = frozenset({"host", "ca_file", "verify", "client_cert", "client_key", "server_name", "build"})
+_NOT_OF_SPEC: Final = frozenset({"host", "ca_file", "verify", "client_cert", "client_key", "server_name", "build", "production"})
 """Keys of a target that say how it is spoken to or called, not how it is started."""
 
 
@@ -89,6 +91,7 @@ class TargetSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_f
         ),
     ] = None
     build: Annotated[str | None, Meta(description="Label of this build, for reports.")] = None
+    production: Annotated[bool, Meta(description="Whether it serves users: live traffic is then never asked of it again.")] = False
 
     @property
     def has_address(self) -> bool:
@@ -179,6 +182,9 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         Meta(description="How long the proxy runs; without it, until it is stopped.", extra={"form": "duration"}),
     ] = None
     gate: Annotated[bool, Meta(description="Whether the verdict decides the exit code.")] = False
+    resume: Annotated[
+        bool, Meta(description="Whether the run in `store.run_dir` goes on, where there is one whose processes were killed.")
+    ] = False
     shadow_timeout_s: Annotated[
         float,
         Meta(
@@ -187,6 +193,15 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     ] = 30.0
     allow_writes: Annotated[
         bool, Meta(description="Whether unsafe methods are mirrored too: say so only if each target has a store of its own.")
+    ] = False
+    secondary_self: Annotated[
+        bool,
+        Meta(
+            description=(
+                "Without a secondary: whether stable is asked twice instead, safe methods only, within `confirm.rate` and `confirm.daily`; "
+                "what is beyond them is not mirrored."
+            )
+        ),
     ] = False
     workers: Annotated[int, Meta(ge=1, le=WORKERS_MAX, description="Processes that serve clients, on one port.")] = 1
     compare_workers: Annotated[int, Meta(ge=1, le=WORKERS_MAX, description="Processes that compare.")] = 1
@@ -278,6 +293,29 @@ class ProxySettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     clients_max: Annotated[
         int, Meta(ge=1, le=CLIENTS_MAX, description="Client connections of each worker at once; further ones are answered 503.")
     ] = CLIENTS_DEFAULT
+
+
+class ConfirmSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Asking again: whether a difference that was seen in live traffic comes back."""
+
+    live: Annotated[
+        bool,
+        Meta(description="Whether requests of live traffic whose answers differ are sent again, beside the traffic, until it is clear."),
+    ] = False
+    stateless: Annotated[
+        tuple[str, ...],
+        Meta(
+            description=(
+                "Endpoints such as `GET /search*` (`*`: any text) whose answers depend on no stored state and no cache: only these are "
+                "asked again."
+            ),
+            extra={"form": "safe_endpoint"},
+        ),
+    ] = ()
+    rate: Annotated[
+        float, Meta(gt=0, le=CONFIRM_RATE_MAX, description="Requests a second that are asked again of each target, at most.")
+    ] = 1.0
+    daily: Annotated[int, Meta(ge=1, le=CONFIRM_DAILY_MAX, description="The same in any 24 hours.")] = 2000
 
 
 class EndpointSettings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -384,6 +422,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     replay: ReplaySettings = ReplaySettings()
     proxy: ProxySettings = ProxySettings()
     epochs: EpochSettings = EpochSettings()
+    confirm: ConfirmSettings = ConfirmSettings()
     endpoints: EndpointSettings = EndpointSettings()
     effects: EffectsSettings = EffectsSettings()
     rules: Annotated[tuple[Rule, ...], Meta(description="What does not count as a difference, and where.")] = ()

@@ -1,6 +1,7 @@
 """YAML text to a tree of nodes that know their line, bounded and with duplicate keys found. Knows nothing of the schema."""
 
 import datetime
+import re
 from pathlib import Path
 from typing import Final
 
@@ -13,6 +14,7 @@ from harness.settings.problems import Problem, preview
 
 Plain = str | int | float | bool | datetime.date | None
 
+_HALF: Final = re.compile("[\ud800-\udfff]")
 _MERGE: Final = "tag:yaml.org,2002:merge"
 _SCALARS: Final = frozenset(f"tag:yaml.org,2002:{name}" for name in ("null", "bool", "int", "float", "timestamp", "str"))
 
@@ -127,7 +129,9 @@ class _Reader:
         return self._scalar(node, line)
 
     def _scalar(self, node: yaml.Node, line: int) -> Scalar:
-        text = str(node.value)
+        text = self._whole(str(node.value), line)
+        if text != node.value:
+            return Scalar(text, text, line)
         if node.tag not in _SCALARS:
             self._problems.append(Problem(f"{self._where}:{line}", "", f"the tag {preview(node.tag)} is not known here"))
             return Scalar(text, text, line)
@@ -139,6 +143,15 @@ class _Reader:
             )
             value = text
         return Scalar(value, text, line)
+
+    def _whole(self, text: str, line: int) -> str:
+        """The text; a half of a character in it, which YAML can escape and no file or message can hold, is a problem."""
+        if text.isascii() or not _HALF.search(text):
+            return text
+        self._problems.append(
+            Problem(f"{self._where}:{line}", "", f"{preview(text)} has half of a character (a lone surrogate): write the character itself")
+        )
+        return _HALF.sub("\N{REPLACEMENT CHARACTER}", text)
 
     def _entries(self, node: yaml.MappingNode, depth: int) -> tuple[Entry, ...]:
         own: dict[str, Entry] = {}
@@ -152,7 +165,7 @@ class _Reader:
             if not isinstance(key_node, yaml.ScalarNode):
                 self._problems.append(Problem(f"{self._where}:{line}", "", "a key must be text"))
                 continue
-            key = str(key_node.value)
+            key = self._whole(str(key_node.value), line)
             entry = Entry(key, line, self.node(value_node, depth + 1))
             if key in own:
                 self._problems.append(Problem(f"{self._where}:{line}", key, f"given twice; first on line {own[key].line}"))

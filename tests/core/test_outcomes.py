@@ -81,3 +81,20 @@ def test_a_trial_without_secondary_counts_its_own_arms() -> None:
     alone = Trial(id="t", seq=0, endpoint="GET /", request=REQUEST, stable=arm(Role.STABLE, True))
     tally.compared(alone, comparison(False))
     assert tally.totals().errors == {"stable": 1}
+
+
+def test_a_tally_goes_on_from_what_another_process_counted() -> None:
+    before, worker = Tally(), Tally()
+    before.include(worker)
+    worker.entered(5)
+    worker.skipped(SkipReason.WRITE)
+    worker.refused(RefusedReason.BAD_REQUEST)
+    before.shed(ShedReason.WORKER_LOST)
+    for one in (trial((False, False, True)), trial()):
+        before.compared(one, comparison(diverged=True))
+    after = Tally()
+    after.carry(before.totals())
+    assert after.totals() == before.totals()
+    after.carry(before.own())
+    assert after.totals().requests == 5, "a worker's counts are not the supervisor's own"
+    assert (after.totals().compared, after.totals().shed) == (4, {"worker_lost": 2})

@@ -13,6 +13,7 @@ from harness.core.trace import (
     TRACEPARENT,
     TRACING_HEADERS,
     TraceParent,
+    baggage_beside,
     parse_traceparent,
     span_of,
     trace_id,
@@ -27,6 +28,7 @@ OTHER = "0af7651916cd43dd8448eb211c80319c"
 traces = st.integers(min_value=0, max_value=2**128 - 1).map(trace_id)
 spans = st.integers(min_value=1, max_value=2**64 - 1).map("{:016x}".format)
 roles = st.sampled_from(tuple(Role))
+MEMBERS = ["tenant=blue;p=1", " flag=on\t", "", BAGGAGE_KEY, f" {BAGGAGE_KEY} = {OTHER}", f"{BAGGAGE_KEY}r=1", f"x={BAGGAGE_KEY}=1"]
 latin = st.text(st.characters(max_codepoint=255, exclude_characters="\r\n\0"), max_size=40)
 names = st.one_of(
     st.sampled_from(sorted(TRACING_HEADERS)).map(str.title), st.text(string.ascii_letters + string.digits + "-", min_size=1, max_size=20)
@@ -100,6 +102,14 @@ def test_with_keep_only_what_is_replaced_goes(sent: Headers, trace: str, role: R
     replaced = {TRACEPARENT, BAGGAGE}
     assert got[:-2] == tuple(pair for pair in sent if pair[0].lower() not in replaced)
     assert got[-2:] == with_trace(sent, trace, role)[-2:]
+
+
+@given(st.lists(st.tuples(st.sampled_from([BAGGAGE, "Baggage", "cookie"]), st.lists(st.sampled_from(MEMBERS)).map(",".join))))
+def test_members_of_baggage_go_on_in_their_order_but_for_an_earlier_trace(headers: list[tuple[str, str]]) -> None:
+    listed = ",".join(value for name, value in headers if name.lower() == BAGGAGE).split(",")
+    members = [member.strip(" \t") for member in listed]
+    kept = [member for member in members if member and member.split("=")[0].strip(" \t") != BAGGAGE_KEY]
+    assert baggage_beside(headers) == "".join("," + member for member in kept)
 
 
 def test_the_senders_baggage_stays() -> None:

@@ -14,6 +14,7 @@ from harness.core.limits import ENDPOINT_CACHE_CHARS_MAX, ENDPOINTS_MAX, NAMES_C
 from harness.core.outcomes import Tally
 from harness.core.plain import AnyTrial
 from harness.core.values import Exchange, Request, TransportError, Trial, body_of
+from harness.proxy import allowance
 from harness.proxy.address import HostRule
 from harness.proxy.breaker import BreakerOptions, BreakerState
 from harness.proxy.dispatch import Dispatcher, DispatchOptions, FaultLog, Names, Naming, SessionKeys, Sink, WarmUp
@@ -320,6 +321,58 @@ def test_the_cap_on_requests_sheds_whole_trials() -> None:
             await r.settled()
             assert r.tally.totals().shed == {"rate": 2}
             assert len(r.candidate.seen) == len(r.secondary.seen) == 1
+
+    run(main())
+
+
+@pytest.mark.parametrize("caps", [{"self_rps_max": 0.01}, {"self_rps_max": 1000.0, "self_daily_max": 1}])
+def test_stable_is_asked_twice_within_a_cap_and_nothing_is_compared_beyond_it(caps: dict[str, Any]) -> None:
+    """`secondary: self` has the same cap as asking again; a change of options gives no new one."""
+
+    async def main() -> None:
+        async with rig(secondary=answers(ok()), candidate=answers(ok()), control=Control.SELF, dispatch=DispatchOptions(**caps)) as r:
+            await r.talk(get("/1"), get("/2"))
+            r.proxy.reload(r.proxy._options)
+            await r.talk(get("/3"))
+            await r.settled()
+            assert r.tally.totals().shed == {"rate": 2}, "never compared without a control"
+            assert len(r.candidate.seen) == len(r.trials) == 1
+            assert len(r.stable.seen) == 3 + 1
+
+    run(main())
+
+
+def test_stable_in_distress_is_asked_twice_more_seldom(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(allowance, "BACK_OFF_SPELL_SECONDS", 0.0)
+    monkeypatch.setattr(allowance, "BACK_OFF_EXCHANGES_MIN", 1)
+    broken = b"HTTP/1.1 503 Out Of Order\r\nContent-Length: 0\r\n\r\n"
+    ill: list[bool] = []
+
+    async def falters(upstream: Upstream, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, seen: Seen) -> None:
+        await answers(broken if ill else ok())(upstream, reader, writer, seen)
+
+    async def main() -> None:
+        dispatch = DispatchOptions(self_rps_max=1e6)
+        async with rig(stable=falters, secondary=answers(ok()), candidate=answers(ok()), control=Control.SELF, dispatch=dispatch) as r:
+            await r.talk(*(get(f"/{number}") for number in range(8)))
+            second = r.proxy._dispatcher._second  # type: ignore[union-attr]  # it serves
+            assert second is not None
+            before = second.back_off.factor
+            ill.append(True)
+            await r.talk(get("/a"), get("/b"), get("/c"))
+            await r.settled()
+            assert second.back_off.factor > before
+
+    run(main())
+
+
+def test_what_changes_something_is_never_sent_to_stable_twice() -> None:
+    async def main() -> None:
+        async with rig(secondary=answers(ok()), candidate=answers(ok()), control=Control.SELF, allow_writes=True) as r:
+            await r.talk(b"POST /a HTTP/1.1\r\nHost: h\r\nContent-Length: 1\r\n\r\nx")
+            await r.settled()
+            assert r.tally.totals().skipped == {"write": 1}
+            assert len(r.stable.seen) == 1
 
     run(main())
 

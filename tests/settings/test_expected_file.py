@@ -4,6 +4,7 @@ import json
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -133,3 +134,63 @@ def test_days(text: str, known: bool) -> None:
 def test_the_schema_in_the_tree_is_the_one_that_is_made() -> None:
     assert config_path("schemas/expected-1.json").read_text() == expected_schema_text()
     assert json.loads(expected_schema_text())["properties"]["version"] == {"const": 1}
+
+
+@pytest.mark.parametrize("part", ["{value: JP}", '{attribute: "", value: JP}', '{attribute: " ", value: JP}', '{attribute: " "}'])
+def test_a_slice_of_no_attribute_is_refused_and_is_not_all_of_the_traffic(part: str) -> None:
+    text = written([change("$.x", Seen(forms=("integer -> text",), requests=10, changed=2))])
+    head, seen = text.split("seen:\n", 1)
+    with pytest.raises(ConfigError) as caught:
+        read(f"{head}seen:\n      slice: {part}\n{seen}")
+    (problem,) = caught.value.problems
+    assert problem.key == "entries[0].seen.slice.attribute"
+    assert problem.where == "expected.yaml:5"
+
+
+def of(aspect: Aspect, path: str, kind: Kind, seen: Seen = ANYTHING, **more: Any) -> ExpectedChange:
+    place = ("GET /items/{id}", aspect, path, kind)
+    fields = {"reason": "wanted", "by": "Ann", "expires": "2031-12-31", **more}
+    return ExpectedChange(id=finding_id(*place), endpoint=place[0], aspect=aspect, path=path, kind=kind, seen=seen, **fields)
+
+
+SHIFT = Seen(relation=Relation.DIFFERENCE, low=32399.5, high=32400.5, median=32400.0, unit="s")
+RATE = Seen(requests=100, changed=20, rate_low=0.1, rate_high=0.3, still_high=0.2)
+RATIO = Seen(relation=Relation.RATIO, low=1.2, high=1.4, median=1.3)
+
+
+@pytest.mark.parametrize(
+    "entry",
+    [
+        of(Aspect.BODY, "$.at", Kind.DISTANCE, SHIFT, must_change=True),
+        of(Aspect.BODY, "$.at", Kind.BIAS, SHIFT),
+        of(Aspect.BODY, "$.id", Kind.STYLE, RATE),
+        of(Aspect.HEADERS, "etag", Kind.SEQUENCE, RATE),
+        of(Aspect.BODY, "$.flag", Kind.MIX, RATE, must_change=True),
+        of(Aspect.LATENCY, "p50", Kind.SLOWER, RATIO, must_change=True),
+        of(Aspect.LATENCY, "tail2x", Kind.SLOWER, RATE),
+        of(Aspect.DETERMINISM, "$.total", Kind.VALUE, RATE),
+    ],
+)
+def test_entries_for_noise_latency_and_determinism_are_read_back(entry: ExpectedChange) -> None:
+    assert read(written([entry])) == (entry,)
+
+
+@pytest.mark.parametrize(
+    ("entry", "told"),
+    [
+        (of(Aspect.LATENCY, "p50", Kind.SLOWER), "how much slower it may be is not known"),
+        (of(Aspect.LATENCY, "p50", Kind.SLOWER, msgspec.structs.replace(RATIO, low=0.5, high=0.9)), "how much slower"),
+        (of(Aspect.LATENCY, "tail2x", Kind.SLOWER), "how often it shows is not known"),
+        (of(Aspect.LATENCY, "budget p99 300ms", Kind.SLOWER, RATE), "a promise of the policy"),
+        (of(Aspect.LATENCY, "p50", Kind.VALUE, RATIO), "a promise of the policy"),
+        (of(Aspect.BODY, "$.at", Kind.DISTANCE), "by how much values are off is not known"),
+        (of(Aspect.BODY, "$.id", Kind.STYLE), "how often it shows is not known"),
+        (of(Aspect.DETERMINISM, "$.total", Kind.VALUE), "how often it shows is not known"),
+        (of(Aspect.BODY, "$", Kind.UNCOMPARABLE), "could not be compared"),
+        (of(Aspect.BODY, "$.at", Kind.BIAS, SHIFT, must_change=True), "without must_change"),
+    ],
+)
+def test_an_entry_that_could_be_held_to_nothing_is_an_error_and_not_ignored(entry: ExpectedChange, told: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        read(written([entry]))
+    assert told in str(caught.value)

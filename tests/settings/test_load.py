@@ -190,6 +190,11 @@ def test_files_lie_beside_the_configuration(tmp_path: Path) -> None:
     assert load(tmp_path, "policy: rollout\n").settings.policy == "rollout"
 
 
+def test_a_home_folder_that_nobody_has_is_a_problem_with_its_line(tmp_path: Path) -> None:
+    found = problems_of(tmp_path, "replay:\n  captures: [a.har]\npolicy: ~no-such-user-here/strict.yaml\n")
+    assert any("yaml:3" in text and "policy" in text and "no home folder for ~no-such-user-here" in text for text in found), found
+
+
 def test_rules_have_places_wherever_they_come_from(tmp_path: Path) -> None:
     loaded = load(tmp_path, "rules:\n  - {action: ignore, path: $.a}\n  - {action: ignore, path: $.b}\n")
     assert [loaded.origin(f"rules[{i}]").where for i in range(2)] == [f"{tmp_path / CONFIG_FILE}:{line}" for line in (2, 3)]

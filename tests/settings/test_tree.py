@@ -50,6 +50,20 @@ def test_anchors_and_merge_keys_work_and_own_keys_win() -> None:
     assert [p.text() for p in problems] == ["f:6: <<: keys and values are expected here"]
 
 
+@pytest.mark.parametrize(
+    "text",
+    ['a: 1\n"b\\ud800": 2\n', 'a: 1\nb: "x\\udfff"\n', 'a: 1\nb: ["\\ud83d\\ude00"]\n', 'a: 1\n? ["\\ud800"]\n: 2\nc: !x "\\ud800"\n'],
+    ids=["name", "value", "pair", "beside other problems"],
+)
+def test_halves_of_characters_are_problems_with_file_and_line(text: str) -> None:
+    node, problems = read(text)
+    assert problems
+    assert problems[0].text().startswith("f:2: ")
+    assert "half of a character" in problems[-1].text()
+    for found in (repr(node), *(problem.text() for problem in problems)):
+        found.encode()
+
+
 def test_tags_keys_and_broken_numbers_are_problems() -> None:
     _, problems = read("a: !!python/object:os.system x\n[1, 2]: b\nc: 2024-99-99\n")
     assert [p.text() for p in problems] == [

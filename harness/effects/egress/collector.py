@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final, Self
 
 from harness.core.errors import UsageError
+from harness.core.home import expanded
 from harness.core.labels import Role
 from harness.effects.api import Collector, Lapse, Observed, OpenTrial, Workplace
 from harness.effects.egress.calls import TapedCall
@@ -195,7 +196,7 @@ class EgressCollector(Collector):
             self._writer.write(taped)
 
     def _authority_folder(self) -> Path:
-        return Path(self._options.ca).expanduser() if self._options.ca else self._workplace.folder / "ca"
+        return expanded(self._options.ca) if self._options.ca else self._workplace.folder / "ca"
 
     def _url(self, role: Role) -> str:
         host, _ = listen_address(self._options, role, self._workplace.host)

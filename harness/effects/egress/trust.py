@@ -8,6 +8,7 @@ from typing import Final
 import certifi
 
 from harness.core.errors import SetupError
+from harness.core.home import expanded
 
 CA_FILE: Final = "mitmproxy-ca-cert.pem"
 """Where mitmproxy writes the certificate of its authority."""
@@ -44,7 +45,7 @@ def write_bundles(folder: Path, upstream_ca: str) -> tuple[Path, Path]:
 def _own_file(path: Path) -> str:
     fix = "give a file of certificates (PEM) in effects.http.upstream_ca"
     try:
-        text = path.expanduser().read_text("utf-8")
+        text = expanded(path).read_text("utf-8")
         ssl.create_default_context(cadata=text or "none")
     except (OSError, ValueError) as error:
         raise SetupError(f"not a file of certificate authorities: {error}", where=str(path), fix=fix) from error
