@@ -17,6 +17,9 @@ from harness.core.values import Arm, Comparison, Trial
 BUCKETS_SECONDS: Final = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds; one more bucket takes everything slower."""
 
+_NAMES: Final = {role: role.value for role in Role}
+"""Asking a member for its value is slow enough to show in what is done for every trial."""
+
 _Labels = TypeVar("_Labels", bound=tuple[str, ...])
 
 
@@ -54,6 +57,16 @@ class TargetBreakers(msgspec.Struct, frozen=True, kw_only=True):
     """How many try it with a few trials (half-open)."""
     opened: int = 0
     """How often they have opened, all together, so far."""
+
+
+class TargetRepeats(msgspec.Struct, frozen=True, kw_only=True):
+    """How often a target was asked again about live traffic."""
+
+    sent: int = 0
+    factor: int = 1
+    """How much seldomer it is asked than it may be, because it suffers."""
+    spent: bool = False
+    """Nothing is left of the day's."""
 
 
 def merged(parts: Iterable[Counters], series_max: int = METRIC_SERIES_MAX) -> Counters:
@@ -96,7 +109,7 @@ class TrialCounts:
         response = exchange.response
         code_class = status_class(response.status) if response is not None and exchange.error is None else "error"
         requests, durations = self.counters.requests, self.counters.durations
-        role = arm.role.value
+        role = _NAMES[arm.role]
         key = (endpoint, role, code_class)
         count = requests.get(key)
         if count is None:

@@ -5,7 +5,7 @@ its own. Within a stream the order is the sender's; across streams it is that of
 then is the run's. One thread owns a Fold. Where results come from is not known here.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Protocol
 
 import msgspec
@@ -33,6 +33,16 @@ class Keeper(Protocol):
         """Called for each folded trial; `exemplar` says that a finding names it as an example."""
 
 
+class Watcher(Protocol):
+    """Somebody who asks again what the ledger has questions about. Everything is called in the thread that folds."""
+
+    def may_ask(self, endpoint: str) -> bool:
+        """Whether requests of an endpoint can be asked again at all."""
+
+    def folded(self, fold: "Fold", bets: TrialBets, trial: TrialSource, *, asked: bool) -> None:
+        """A trial was folded; `asked` says that there is an open question about its request."""
+
+
 class Fold:
     """Sequencers, ledger and keeper of one run."""
 
@@ -44,6 +54,10 @@ class Fold:
         self._rules_used: set[int] = set()
         self._seen = SeenBook()
         self._folded = 0
+        self.watcher: Watcher | None = None
+        """Who asks again; handed on to the Fold after this one."""
+        self.later_ns = 0
+        """Added to the times of what is folded: the clock of a machine that was started anew begins at 0 again."""
 
     @property
     def folded(self) -> int:
@@ -72,6 +86,17 @@ class Fold:
         for each in released:
             self._fold(stream, each)
         return True
+
+    def recall(self, bets: TrialBets, comparison: Comparison | None) -> None:
+        """Fold again what a process folded and kept that is no more, in its order, before anything else. `comparison`: of a kept trial."""
+        self._folded += 1
+        self._ledger.fold(bets)
+        if bets.bets or bets.expected:
+            self._seen.recall(bets, comparison)
+
+    def use_rules(self, used: Iterable[int]) -> None:
+        """Rules that had an effect before."""
+        self._rules_used.update(used)
 
     def has_seen(self, stream: int, seq: int) -> bool:
         """Whether a result has come, or was given up: it counts for nothing when it comes again."""
@@ -123,6 +148,7 @@ class Fold:
             self._fold(stream, self._waiting[stream, seq][0])
         following = Fold(ledger, keeper)
         following._streams, self._streams = self._streams, {}
+        following.later_ns, following.watcher = self.later_ns, self.watcher
         return following
 
     def snapshot(self) -> Snapshot:
@@ -140,12 +166,22 @@ class Fold:
         if found is None:
             return  # it was folded by the Fold before this one
         bets, comparison, trial = found
-        if bets.seq != self._folded:
-            bets = msgspec.structs.replace(bets, seq=self._folded)
+        if bets.seq != self._folded or self.later_ns:
+            bets = msgspec.structs.replace(bets, seq=self._folded, started_ns=bets.started_ns + self.later_ns)
         self._folded += 1
+        watcher = self.watcher
+        if watcher is not None and bets.bets and not bets.repeat and not watcher.may_ask(bets.endpoint):
+            bets = msgspec.structs.replace(bets, askable=False)
         exemplar_of = self._ledger.fold(bets)
         if bets.bets or bets.expected:
             self._seen.observe(bets, comparison)
         if self._keeper is not None:
             self._keeper.keep_bets(bets)
-            self._keeper.keep_trial(trial, comparison, endpoint=bets.endpoint, exemplar=bool(exemplar_of))
+            if not bets.repeat:
+                self._keeper.keep_trial(trial, comparison, endpoint=bets.endpoint, exemplar=bool(exemplar_of))
+        if watcher is not None:
+            watcher.folded(self, bets, trial, asked=self._ledger.questions.about(bets.request))
+
+    def urgency(self, request: int) -> float | None:
+        """How urgent the open questions about a request are (log E); None where there are none."""
+        return self._ledger.questions.urgency(request)

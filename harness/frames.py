@@ -9,9 +9,9 @@ import math
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import BinaryIO, Final, Protocol
+from typing import BinaryIO, Final, NamedTuple, Protocol
 
 from harness.core.errors import SetupError
 from harness.core.limits import STORE_BUFFER_BYTES_MAX, STORE_FRAME_BYTES_MAX
@@ -36,17 +36,19 @@ class FrameWriter:
     the file larger than `bytes_max` is lost as well.
     """
 
-    def __init__(self, sink: Sink, magic: bytes, *, prefix_only: bool, bytes_max: float = math.inf) -> None:
-        self.written = 0
+    def __init__(self, sink: Sink, magic: bytes, *, prefix_only: bool, bytes_max: float = math.inf, whole: "Whole | None" = None) -> None:
+        """`whole` is what the file holds already, where `sink` stands at the end of it."""
+        self.written = 0 if whole is None else whole.frames
         self.lost = 0
-        self.bytes = 0
+        self.bytes = 0 if whole is None else whole.bytes
         self._sink = sink
         self._prefix_only = prefix_only
         self._bytes_max = bytes_max
-        self._waiting = bytearray(magic)
+        begun = self.bytes > 0
+        self._waiting = bytearray(b"" if begun else magic)
         self._waiting_frames = 0
-        self._offset = 0
-        self._magic_waits = True
+        self._offset = self.bytes
+        self._magic_waits = not begun
 
     def append(self, payload: bytes) -> bool:
         """False where the frame is already known to be lost."""
@@ -61,6 +63,8 @@ class FrameWriter:
     def flush(self) -> bool:
         """Writes what waits. False where that failed."""
         data = bytes(self._waiting)
+        if not data:
+            return True
         try:
             view = memoryview(data)
             while view:
@@ -91,6 +95,68 @@ class FrameWriter:
         with contextlib.suppress(OSError):
             self._sink.truncate(self._offset)
             self._sink.seek(self._offset)
+
+
+class Whole(NamedTuple):
+    """What of a file can be relied on: its first bytes, which are whole frames."""
+
+    frames: int
+    bytes: int
+    """With the magic line; 0 where not even that is whole."""
+    cut: int
+    """Bytes of a torn tail behind them."""
+
+
+def measure(path: Path, magic: bytes, *, durable: int = 0, look: Callable[[bytes], None] = lambda _payload: None) -> Whole:
+    """Look through a file whose writer was killed. Raises SetupError for what is missing, or damaged within its first `durable` bytes.
+
+    Damage behind those is a torn tail: what was written last, and was not on the disk yet when the machine lost its power. `look` is
+    shown what can be relied on.
+    """
+    try:
+        with path.open("rb") as file:
+            start = file.read(len(magic))
+            there = os.fstat(file.fileno()).st_size
+    except OSError as error:
+        raise SetupError(f"cannot be read: {error.strerror}", where=str(path), fix="begin another run") from error
+    reader = FrameReader(path, magic)
+    frames, size = 0, len(magic) if start == magic else 0
+    try:
+        for payload in reader:
+            if not payload:
+                break  # zeros that a disk left behind read as empty frames
+            frames += 1
+            size += _HEAD.size + len(payload)
+            look(payload)
+    except SetupError:
+        if not size:
+            raise
+    if size < durable:
+        fix = "begin another run; what follows the damage cannot be trusted"
+        raise SetupError(f"damaged: {durable} bytes were written, and {size} can be read", where=str(path), fix=fix)
+    return Whole(frames, size, there - size)
+
+
+def old_file(path: Path, size: int) -> BinaryIO:
+    """An unbuffered file that goes on behind its first `size` bytes; what follows them is cut off. Raises OSError."""
+    descriptor = os.open(path, os.O_WRONLY | getattr(os, "O_CLOEXEC", 0) | getattr(os, "O_NOFOLLOW", 0))
+    file = os.fdopen(descriptor, "wb", buffering=0)
+    try:
+        file.truncate(size)
+        file.seek(size)
+    except OSError:
+        file.close()
+        raise
+    return file
+
+
+def sync_file(path: Path) -> None:
+    """Have the disk take what was written to a file. Raises OSError."""
+    descriptor = os.open(path, os.O_RDONLY | getattr(os, "O_CLOEXEC", 0))
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
 
 
 def new_file(path: Path) -> BinaryIO:

@@ -16,7 +16,7 @@ from prometheus_client.registry import Collector
 from harness.core.labels import FindingClass, Severity, ShedReason, VerdictState
 from harness.core.limits import METRIC_SERIES_MAX
 from harness.core.values import Comparison, Totals, Trial
-from harness.counters import BUCKETS_SECONDS, Counters, Histogram, TargetBreakers, TrialCounts, merged
+from harness.counters import BUCKETS_SECONDS, Counters, Histogram, TargetBreakers, TargetRepeats, TrialCounts, merged
 from harness.evidence.snapshot import Snapshot, Verdict
 
 SHED_STAGE: Final[dict[ShedReason, str]] = {
@@ -27,6 +27,7 @@ SHED_STAGE: Final[dict[ShedReason, str]] = {
     ShedReason.RATE: "dispatch",
     ShedReason.BREAKER: "dispatch",
     ShedReason.WORKER_LOST: "compare",
+    ShedReason.KILLED: "compare",
     ShedReason.LAG: "dispatch",
 }
 """Where in the house each shedding happens."""
@@ -41,9 +42,13 @@ METRICS: Final[dict[str, str]] = {
     "shadowdiff_verdict": "1 for the verdict now, 0 for the others.",
     "shadowdiff_verdict_timestamp_seconds": "When the verdict was last decided, in seconds since the epoch.",
     "shadowdiff_run_info": "The run and the build under test.",
+    "shadowdiff_resumes_total": "Times that the run went on after the proxy had been killed; what that lost is shed, killed.",
     "shadowdiff_queue_depth": "Trials waiting, by stage.",
     "shadowdiff_breakers": "Ingress workers whose breaker of a shadow target stands so now.",
     "shadowdiff_breaker_opened_total": "Times that a breaker of a shadow target has opened, in all ingress workers.",
+    "shadowdiff_repeats_total": "Requests of live traffic that a target was asked again, to see whether a difference comes back.",
+    "shadowdiff_repeats_back_off": "By how much seldomer a target is asked again than it may be, because it became slower or failed more.",
+    "shadowdiff_repeats_spent": "1 where a target may not be asked again for now, because the day's requests are used up.",
 }
 """Every metric with its help text."""
 
@@ -64,6 +69,8 @@ class MetricsState:
         self._totals = Totals()
         self._queues: dict[str, int] = {}
         self._breakers: dict[str, TargetBreakers] = {}
+        self._repeats: dict[str, TargetRepeats] = {}
+        self._resumes = 0
         self._other_processes: tuple[Counters, ...] = ()
         self._registry = CollectorRegistry(auto_describe=False)
         self._registry.register(_RunCollector(self))
@@ -96,6 +103,16 @@ class MetricsState:
         with self._lock:
             self._breakers = dict(breakers)
 
+    def set_repeats(self, repeats: Mapping[str, TargetRepeats]) -> None:
+        """How often targets were asked again, by target."""
+        with self._lock:
+            self._repeats = dict(repeats)
+
+    def set_resumes(self, count: int) -> None:
+        """How often the run went on after the proxy had been killed."""
+        with self._lock:
+            self._resumes = count
+
     def set_other_processes(self, counters: Iterable[Counters]) -> None:
         """The last counters of every other process; they replace the ones given before."""
         with self._lock:
@@ -115,7 +132,8 @@ class MetricsState:
         with self._lock:
             counters = merged((self._counts.counters, *self._other_processes))
             snapshot, verdict, verdict_at = self._snapshot, self._verdict, self._verdict_at
-            totals, queues, breakers = self._totals, dict(self._queues), dict(self._breakers)
+            totals, queues, breakers, resumes = self._totals, dict(self._queues), dict(self._breakers), self._resumes
+            repeats = dict(self._repeats)
         yield from _count_families(counters)
         yield _trials_family(totals)
         yield _shed_family(totals)
@@ -124,11 +142,15 @@ class MetricsState:
         info = _gauge("shadowdiff_run_info", ("run", "build"))
         info.add_metric((self._run, self._build), 1)
         yield info
+        resumed = _counter("shadowdiff_resumes_total", ())
+        resumed.add_metric((), resumes)
+        yield resumed
         depth = _gauge("shadowdiff_queue_depth", ("stage",))
         for stage, waiting in sorted(queues.items()):
             depth.add_metric((stage,), waiting)
         yield depth
         yield from _breaker_families(breakers)
+        yield from _repeat_families(repeats)
 
 
 class _RunCollector(Collector):
@@ -215,6 +237,19 @@ def _breaker_families(breakers: Mapping[str, TargetBreakers]) -> Iterator[Metric
         opened.add_metric((target,), those.opened)
     yield stand
     yield opened
+
+
+def _repeat_families(repeats: Mapping[str, TargetRepeats]) -> Iterator[Metric]:
+    sent = _counter("shadowdiff_repeats_total", ("target",))
+    back_off = _gauge("shadowdiff_repeats_back_off", ("target",))
+    spent = _gauge("shadowdiff_repeats_spent", ("target",))
+    for target, those in sorted(repeats.items()):
+        sent.add_metric((target,), those.sent)
+        back_off.add_metric((target,), those.factor)
+        spent.add_metric((target,), int(those.spent))
+    yield sent
+    yield back_off
+    yield spent
 
 
 def _counter(name: str, labels: tuple[str, ...]) -> CounterMetricFamily:

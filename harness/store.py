@@ -17,7 +17,7 @@ import re
 from collections.abc import Callable, Iterator
 from enum import StrEnum
 from pathlib import Path
-from typing import Final, TypeVar
+from typing import Final, NamedTuple, TypeVar
 
 import msgspec
 import zstandard
@@ -25,7 +25,7 @@ import zstandard
 from harness.core.errors import SetupError
 from harness.core.limits import STORE_FRAME_BYTES_MAX, STORED_BYTES_MAX, STORED_TRIALS_MAX
 from harness.core.values import Comparison, Trial
-from harness.frames import FrameReader, FrameWriter, Sink, new_file, write_whole
+from harness.frames import FrameReader, FrameWriter, Sink, Whole, measure, new_file, old_file, sync_file, write_whole
 
 FORMAT_VERSION: Final = 1
 RUN_FILE, BETS_FILE, TRIALS_FILE = "run.json", "bets.msgpack", "trials.msgpack.zst"
@@ -87,22 +87,57 @@ class StoredTrial(msgspec.Struct, frozen=True):
     comparison: Comparison
 
 
+class WholeFiles(NamedTuple):
+    """What of a killed run's files can be relied on."""
+
+    bets: Whole
+    trials: Whole
+
+
+class Flushed(msgspec.Struct, frozen=True):
+    """Bytes of each file that were handed to the system."""
+
+    bets: int = 0
+    trials: int = 0
+
+
+def measured(path: Path, synced: Flushed, look: Callable[[bytes], None]) -> WholeFiles:
+    """What of a killed run's files can be relied on; the disk had taken `synced`. Raises SetupError where that is damaged.
+
+    `look` is shown each trial's bets.
+    """
+    return WholeFiles(
+        measure(path / BETS_FILE, MAGIC[BETS_FILE], durable=synced.bets, look=look),
+        measure(path / TRIALS_FILE, MAGIC[TRIALS_FILE], durable=synced.trials),
+    )
+
+
 class RunStore:
     """Writes one run directory. Belongs to one thread at a time (the pipeline's, then whoever closes it)."""
 
     def __init__(
-        self, path: Path, record: RunRecord, redact: Callable[[Trial], Trial], bets: Sink, trials: Sink, *, bytes_max: float = math.inf
+        self,
+        path: Path,
+        record: RunRecord,
+        redact: Callable[[Trial], Trial],
+        bets: Sink,
+        trials: Sink,
+        *,
+        bytes_max: float = math.inf,
+        whole: "WholeFiles | None" = None,
     ) -> None:
+        """`whole` is what bets and trials hold already."""
         self.path = path
         self._record = record
         self._redact = redact
         self._lock: int | None = None
         self._trial_bytes_max = min(STORED_BYTES_MAX, bytes_max * (1.0 - BETS_SHARE))
-        self._bets = FrameWriter(bets, MAGIC[BETS_FILE], prefix_only=True, bytes_max=bytes_max * BETS_SHARE)
-        self._trials = FrameWriter(trials, MAGIC[TRIALS_FILE], prefix_only=False)
+        self._bets = FrameWriter(bets, MAGIC[BETS_FILE], prefix_only=True, bytes_max=bytes_max * BETS_SHARE, whole=whole and whole.bets)
+        self._trials = FrameWriter(trials, MAGIC[TRIALS_FILE], prefix_only=False, whole=whole and whole.trials)
         self._squeeze = zstandard.ZstdCompressor(level=3)
-        self._bytes_kept = 0
-        self._kept = 0
+        self._went_on = whole is not None
+        self._bytes_kept = 0 if whole is None else whole.trials.bytes
+        self._kept = 0 if whole is None else whole.trials.frames
         self._beyond = 0
         self._files_lost: list[str] = []
 
@@ -137,6 +172,36 @@ class RunStore:
             ) from error
         store._lock = lock_folder(path)
         store._record = msgspec.structs.replace(record, locked=store._lock is not None)
+        store._write_record()
+        return store
+
+    @classmethod
+    def go_on(
+        cls,
+        path: Path,
+        record: RunRecord,
+        whole: "WholeFiles",
+        *,
+        redact: Callable[[Trial], Trial],
+        bytes_max: float = math.inf,
+        lock: int | None = None,
+    ) -> "RunStore":
+        """The directory of a run that was killed, whose files are whole up to `whole` and cut off there; `lock` becomes the store's.
+
+        Raises SetupError where it cannot be written.
+        """
+        try:
+            bets = old_file(path / BETS_FILE, whole.bets.bytes)
+            try:
+                trials = old_file(path / TRIALS_FILE, whole.trials.bytes)
+            except OSError:
+                bets.close()
+                raise
+        except OSError as error:
+            raise SetupError(f"cannot be written: {error.strerror}", where=str(path), fix="check its permissions") from error
+        store = cls(path, record, redact, bets, trials, bytes_max=bytes_max, whole=whole)
+        store._lock = lock
+        store._record = msgspec.structs.replace(record, locked=lock is not None, finished=False)
         store._write_record()
         return store
 
@@ -222,10 +287,16 @@ class RunStore:
         ]
         return [(what, count) for what, count in found if count]
 
-    def flush(self) -> None:
-        """Brings everything to disk that waits."""
+    def flush(self) -> "Flushed":
+        """Hands everything that waits to the system, so that it outlives this process. How much that is by now."""
         self._bets.flush()
         self._trials.flush()
+        return Flushed(bets=self._bets.bytes, trials=self._trials.bytes)
+
+    def sync(self) -> None:
+        """Have the disk take what was flushed, so that it outlives the machine. May be called in any thread. Raises OSError."""
+        sync_file(self.path / BETS_FILE)
+        sync_file(self.path / TRIALS_FILE)
 
     def close(self, *, finished: bool = True) -> None:
         """Flushes, writes run.json with the final counts, and closes. Never raises for a failing disk."""
@@ -244,7 +315,13 @@ class RunStore:
         self._unlock()
 
     def discard(self) -> None:
-        """Closes, and removes the run directory where nothing but the store's own files is in it: a run that never began."""
+        """Closes, and removes the run directory where nothing but the store's own files is in it: a run that never began.
+
+        One that went on is kept.
+        """
+        if self._went_on:
+            self.close(finished=False)
+            return
         self._bets.close()
         self._trials.close()
         self._unlock()

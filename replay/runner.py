@@ -68,6 +68,10 @@ class PassResult(msgspec.Struct, frozen=True, kw_only=True):
     tainted: int
     late_ms_max: float
     """How far the start of a trial was behind its due time at most; 0 at full speed."""
+    alone: bool = False
+    """One request was sent at a time."""
+    sent_s: float = 0.0
+    """How long the trials took, one after the other."""
 
 
 Send = Callable[[Role, Request], Awaitable[Exchange]]
@@ -145,7 +149,9 @@ class _Pass:
         self._contradictions = 0
         self._tainted = 0
         self._late_ns = 0
+        self._sent_ns = 0
         self._started_ns = 0
+        self._workers = max(1, min(job.concurrency, REPLAY_CONCURRENCY_MAX, len(self._heap)))
 
     async def run(self) -> PassResult:
         io = self._io
@@ -170,12 +176,13 @@ class _Pass:
             contradictions=self._contradictions,
             tainted=self._tainted,
             late_ms_max=self._late_ns / 1e6,
+            alone=self._workers == 1,
+            sent_s=self._sent_ns / 1e9,
         )
 
     async def _run_workers(self) -> None:
-        count = max(1, min(self._job.concurrency, REPLAY_CONCURRENCY_MAX, len(self._heap)))
         async with asyncio.TaskGroup() as group:
-            workers = [group.create_task(self._work()) for _ in range(count)]
+            workers = [group.create_task(self._work()) for _ in range(self._workers)]
             guard = group.create_task(self._guard(workers))
             await asyncio.wait(workers)
             guard.cancel()
@@ -253,6 +260,7 @@ class _Pass:
             exchanges, effects = await self._exchange(request, order, {role: prepared for role, (prepared, _) in sent.items()})
         finally:
             self._in_flight -= 1
+            self._sent_ns += io.clock.monotonic_ns() - now_ns
         learned = identifiers.learn(request, planned.entry.recorded if planned.teaches else None, exchanges)
         done = {role: identifiers.restored_effects(role, found, request) for role, found in effects.by_role.items()}
         self._mapped += learned.mapped
@@ -337,6 +345,7 @@ class _Pass:
                 tainted=tainted,
                 mapped_ids=mapped,
                 effects_seen=effects_seen,
+                alone=self._workers == 1,
             )
             await io.emit(trial)
             self._seq += 1

@@ -11,6 +11,7 @@ from comparators.plan import build_plan
 from comparators.registry import load_comparators
 from comparators.trial import compare_trial
 from harness.core.errors import ShadowdiffError
+from harness.core.labels import Design, Role
 from harness.core.limits import SEQUENCER_WINDOW_MAX
 from harness.core.values import Comparison
 from harness.evidence.bets import TrialBets, bets_of
@@ -154,3 +155,93 @@ def test_over_a_change_of_epoch_each_result_is_folded_by_exactly_one_fold(data: 
     assert sorted(names) == sorted(f"{stream}/{seq}" for stream, seq in order if (stream, seq) not in never)
     assert [number for number, _ in after.bets] == list(range(len(after.bets))), "each epoch counts from 0"
     assert ledger.snapshot().seq == len(after.bets)
+
+
+class Asked:
+    """A watcher: what it was told; it may ask at some endpoints."""
+
+    def __init__(self, *endpoints: str) -> None:
+        self.endpoints = endpoints
+        self.told: list[tuple[int, bool, bool]] = []
+
+    def may_ask(self, endpoint: str) -> bool:
+        return endpoint in self.endpoints
+
+    def folded(self, fold: Fold, bets: TrialBets, trial: TrialSource, *, asked: bool) -> None:
+        self.told.append((bets.seq, asked, fold.urgency(bets.request) is not None))
+
+
+def diverging(seq: int, *, repeat: bool = False) -> tuple[TrialBets, Comparison]:
+    changes = {"repeat_of": "t0", "order": (Role.CANDIDATE, Role.SECONDARY)} if repeat else {}
+    one = trial(seq, candidate=b'{"price":11}', fresh=repeat, design=Design.TWO_ARM, **changes)
+    found = compare_trial(one, PLAN)
+    return bets_of(one, found, b""), found
+
+
+@pytest.mark.parametrize("stateless", [True, False])
+def test_questions_are_raised_where_somebody_can_ask(stateless: bool) -> None:
+    ledger, kept = Ledger(Policy(), live=True), Kept()
+    fold, watcher = Fold(ledger, kept), Asked("GET /items/{int}") if stateless else Asked()
+    fold.watcher = watcher
+    one, found = diverging(0)
+    fold.push(0, one, found, lambda: trial(0))
+    assert watcher.told == [(0, stateless, stateless)]
+    assert fold.successor(Ledger(Policy(), live=True)).watcher is watcher
+
+
+def test_a_repeat_is_folded_for_its_question_and_not_kept_as_a_trial() -> None:
+    ledger, kept = Ledger(Policy(), live=True), Kept()
+    fold = Fold(ledger, kept)
+    fold.watcher = Asked("GET /items/{int}")
+    one, found = diverging(0)
+    fold.push(0, one, found, lambda: trial(0))
+    again, found = diverging(0, repeat=True)
+    assert again.request == one.request
+    assert again.stable_kept, "stable was not sent to"
+    fold.push(-2, again, found, lambda: None)
+    assert [number for number, _ in kept.bets] == [0, 1]
+    assert len(kept.trials) == 1
+    snapshot = fold.snapshot()
+    assert (snapshot.repeats, snapshot.repeats_of_stable) == (1, 0)
+    (finding,) = snapshot.findings
+    assert (finding.compared, finding.confirmed, finding.repeats) == (1, 1, 1)
+
+
+@given(odd=st.lists(st.booleans(), max_size=12), killed=st.integers(0, 12))
+def test_a_fold_that_recalls_what_was_kept_stands_where_the_one_before_stood(odd: list[bool], killed: int) -> None:
+    """Wherever it was killed: the ledgers are alike, numbers go on, and kept trials are not kept twice."""
+    diverging = trial(0, candidate=b'{"price":11}')
+    worse = compare_trial(diverging, PLAN)
+    found = [(bets_of(diverging, worse, b""), worse) if bad else (BETS, COMPARED) for bad in odd]
+
+    def nth(seq: int) -> TrialBets:
+        return msgspec.structs.replace(found[seq][0], seq=seq, trial=f"0/{seq}", request=seq)
+
+    whole, ledger, _ = made()
+    for seq in range(len(odd)):
+        whole.push(0, nth(seq), found[seq][1], lambda: None)
+    fold, resumed, kept = made()
+    before = min(killed, len(odd))
+    for seq in range(before):
+        fold.recall(nth(seq), found[seq][1] if seq % 2 else None)
+    for seq in range(before, len(odd)):
+        fold.push(1, msgspec.structs.replace(nth(seq), seq=seq - before), found[seq][1], lambda: None)
+    assert resumed.snapshot() == ledger.snapshot()
+    assert fold.folded == len(odd)
+    assert kept.bets == [(seq, f"0/{seq}") for seq in range(before, len(odd))]
+
+
+def test_after_the_machine_was_started_anew_times_go_on() -> None:
+    times: list[int] = []
+
+    class Times(Kept):
+        def keep_bets(self, bets: TrialBets) -> None:
+            times.append(bets.started_ns)
+
+    fold = Fold(Ledger(Policy()), Times())
+    fold.use_rules((1, 2))
+    fold.later_ns = 500
+    push(fold, 0, 0)
+    push(fold.successor(Ledger(Policy()), Times()), 0, 1)
+    assert times == [BETS.started_ns + 500] * 2
+    assert fold.rules_used >= {1, 2}

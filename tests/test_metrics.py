@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from harness.core.labels import Aspect, ErrorKind, Kind, Role, ShedReason, VerdictState
 from harness.core.limits import OTHER_ENDPOINT
 from harness.core.values import Comparison, Difference, Totals, TransportError, Trial
-from harness.counters import BUCKETS_SECONDS, TargetBreakers, merged
+from harness.counters import BUCKETS_SECONDS, TargetBreakers, TargetRepeats, merged
 from harness.evidence.snapshot import Reason, Verdict
 from harness.metrics import METRICS, SHED_STAGE, MetricsState
 from harness.resources import read_config
@@ -36,9 +36,13 @@ LABELS = {
     "shadowdiff_verdict": {"state"},
     "shadowdiff_verdict_timestamp_seconds": set(),
     "shadowdiff_run_info": {"run", "build"},
+    "shadowdiff_resumes_total": set(),
     "shadowdiff_queue_depth": {"stage"},
     "shadowdiff_breakers": {"target", "state"},
     "shadowdiff_breaker_opened_total": {"target"},
+    "shadowdiff_repeats_total": {"target"},
+    "shadowdiff_repeats_back_off": {"target"},
+    "shadowdiff_repeats_spent": {"target"},
 }
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
@@ -73,7 +77,9 @@ def filled() -> MetricsState:
         Totals(requests=10, compared=6, skipped={"write": 2}, shed={"in_flight": 1}, refused={"bad_request": 1}),
     )
     metrics.set_queues({"compare": 3})
+    metrics.set_resumes(2)
     metrics.set_breakers({"candidate": TargetBreakers(closed=1, open=2, opened=9), "secondary": TargetBreakers(probing=3)})
+    metrics.set_repeats({"candidate": TargetRepeats(sent=7, factor=4, spent=True), "secondary": TargetRepeats(sent=7)})
     return metrics
 
 
@@ -101,10 +107,15 @@ def test_values() -> None:
     assert value(found, "shadowdiff_verdict_timestamp_seconds") == 1_700_000_000
     assert value(found, "shadowdiff_run_info", run="run-1", build="b-1") == 1
     assert value(found, "shadowdiff_queue_depth", stage="compare") == 3
+    assert value(found, "shadowdiff_resumes_total") == 2
     assert [value(found, "shadowdiff_breakers", target="candidate", state=state) for state in ("closed", "open", "probing")] == [1, 2, 0]
     assert value(found, "shadowdiff_breakers", target="secondary", state="probing") == 3
     assert value(found, "shadowdiff_breaker_opened_total", target="candidate") == 9
     assert value(found, "shadowdiff_breaker_opened_total", target="secondary") == 0
+    for target, factor, spent in (("candidate", 4, 1), ("secondary", 1, 0)):
+        assert value(found, "shadowdiff_repeats_total", target=target) == 7
+        assert value(found, "shadowdiff_repeats_back_off", target=target) == factor
+        assert value(found, "shadowdiff_repeats_spent", target=target) == spent
 
 
 def test_outcomes_are_conserved() -> None:

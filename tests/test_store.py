@@ -12,17 +12,20 @@ from harness.core.errors import SetupError
 from harness.core.labels import Aspect, Kind
 from harness.core.limits import STORE_BUFFER_BYTES_MAX
 from harness.core.values import Comparison, Difference, Trial
-from harness.frames import FrameWriter, Sink
+from harness.frames import FrameWriter, Sink, new_file
 from harness.store import (
     BETS_FILE,
     FORMAT_VERSION,
     MAGIC,
     RUN_FILE,
     TRIALS_FILE,
+    Flushed,
     Keep,
     RunRecord,
     RunStore,
     StoredRun,
+    lock_folder,
+    measured,
 )
 from tests.report import samples
 
@@ -282,3 +285,61 @@ def test_memory_is_bounded_by_the_buffer(tmp_path: Path) -> None:
         store.append_bets(b"x" * 100)
     assert (store.path / BETS_FILE).stat().st_size > 3000 * 100 - STORE_BUFFER_BYTES_MAX
     store.close()
+
+
+def killed(base: Path) -> Path:
+    """A run of which nobody closed the files: two trials' bets and one trial were flushed, and a tail was torn."""
+    sinks: list[Sink] = []
+
+    def opener(path: Path) -> Sink:
+        sinks.append(new_file(path))
+        return sinks[-1]
+
+    store = create(base, opener=opener)
+    store.append_bets(b"one")
+    assert store.keep_trial(TRIAL, DIFFERS)
+    store.append_bets(b"two")
+    flushed = store.flush()
+    assert flushed == Flushed((store.path / BETS_FILE).stat().st_size, (store.path / TRIALS_FILE).stat().st_size)
+    store.sync()
+    os.close(store.take_lock() or -1)
+    for sink in sinks:
+        sink.close()
+    with (store.path / BETS_FILE).open("ab") as file:
+        file.write(b"torn")
+    return store.path
+
+
+def test_a_killed_run_goes_on_where_it_is_whole(tmp_path: Path) -> None:
+    path = killed(tmp_path)
+    shown: list[bytes] = []
+    whole = measured(path, Flushed(), shown.append)
+    assert (shown, whole.bets.cut, whole.trials) == ([b"one", b"two"], 4, (1, (path / TRIALS_FILE).stat().st_size, 0))
+    lock = lock_folder(path)
+    store = RunStore.go_on(path, RunStore.open(path).record, whole, redact=as_it_is, lock=lock)
+    assert not store.record.finished
+    with pytest.raises(BlockingIOError):
+        lock_folder(path)
+    store.append_bets(b"three")
+    assert store.keep_trial(TRIAL, DIFFERS)
+    assert len(list(store.kept())) == 2
+    store.close()
+    run = RunStore.open(path)
+    assert (list(run.bets()), run.record.bets, run.record.trials, run.record.finished) == ([b"one", b"two", b"three"], 3, 2, True)
+    assert run.blind() == []
+
+
+def test_a_run_that_went_on_is_never_discarded(tmp_path: Path) -> None:
+    path = killed(tmp_path)
+    store = RunStore.go_on(path, RunStore.open(path).record, measured(path, Flushed(), lambda _: None), redact=as_it_is)
+    store.discard()
+    assert list(RunStore.open(path).bets()) == [b"one", b"two"]
+
+
+def test_a_killed_run_whose_files_are_gone_cannot_go_on(tmp_path: Path) -> None:
+    path = killed(tmp_path)
+    whole = measured(path, Flushed(), lambda _: None)
+    for name in (TRIALS_FILE, BETS_FILE):
+        (path / name).unlink()
+        with pytest.raises(SetupError, match="cannot be written"):
+            RunStore.go_on(path, RunStore.open(path).record, whole, redact=as_it_is)

@@ -14,14 +14,14 @@ import msgspec
 from harness.app.expecting import file_of
 from harness.app.stored import stored_report
 from harness.core.errors import SetupError, UsageError
-from harness.core.labels import Aspect, FindingClass, Kind
+from harness.core.labels import FindingClass, Kind
 from harness.core.limits import EXPECTED_CHARS_MAX, EXPECTED_ENTRIES_MAX, GIT_TIMEOUT_S
 from harness.evidence.expected import ExpectedChange
 from harness.evidence.findings import finding_id
 from harness.frames import write_whole
 from harness.report.model import FindingView, Report
 from harness.report.words import kind_words, place_words
-from harness.settings.expected_file import date_of, read_expected_file, written
+from harness.settings.expected_file import BIAS_MUST_CHANGE, date_of, not_acceptable, read_expected_file, written
 from harness.settings.problems import closest, preview
 from harness.ui import Ui
 
@@ -106,12 +106,14 @@ def _chosen(what: Accepting, report: Report, *, every: bool) -> list[FindingView
             raise UsageError(
                 f"no finding that can be accepted is of an endpoint {preview(pattern)}", where="--endpoint", fix=f"{hint}see the report"
             )
+        if what.must_change:
+            fitting = [name for name in fitting if _by_id(name, report).kind is not Kind.BIAS]
         names.update(dict.fromkeys(fitting))
     if not (what.findings or what.roots or what.endpoints):
         if not every:
             raise UsageError("nothing was chosen", where="accept", fix="name findings, or give --root, --endpoint or --interactive")
         names = {finding.id: None for finding in report.findings if not _refused(finding)}
-    problems = [f"{_named(finding)}: {why}" for name in names if (why := _refused(finding := _by_id(name, report)))]
+    problems = [f"{_named(finding)}: {why}" for name in names if (why := _why_not(finding := _by_id(name, report), what))]
     if problems:
         raise UsageError("\n  ".join(["cannot be accepted:", *problems]), where=str(what.run), fix="leave them out")
     return [finding for finding in report.findings if finding.id in names]
@@ -151,15 +153,20 @@ def _refused(finding: FindingView) -> str:
     """Why a finding cannot be accepted; empty where it can."""
     if finding.finding_class is FindingClass.NOISE:
         return "it is noise: the control differs there as well, and nothing has to be accepted"
-    if finding.aspect is Aspect.LATENCY:
-        return "how slow is too slow is for the policy to say (latency_tolerance)"
     if finding.kind is Kind.UNCOMPARABLE:
         return "it could not be compared, so nobody knows what it is"
     if finding.seen is None:
         return "the run did not keep what was seen of it"
+    if why := not_acceptable(finding.aspect, finding.path, finding.kind, finding.seen):
+        return why
     if finding.id != finding_id(finding.endpoint, finding.aspect, finding.path, finding.kind):
         return "its place has signs, or is of a length, that a file cannot hold: use a rule"
     return ""
+
+
+def _why_not(finding: FindingView, what: Accepting) -> str:
+    """The same, with what was asked for."""
+    return _refused(finding) or (BIAS_MUST_CHANGE if what.must_change and finding.kind is Kind.BIAS else "")
 
 
 def _entry(finding: FindingView, what: Accepting, reason: str, by: str) -> ExpectedChange:

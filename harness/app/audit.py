@@ -13,6 +13,7 @@ import msgspec
 from harness.app import audit_log
 from harness.app.context import Context
 from harness.core.errors import SetupError, UsageError
+from harness.core.home import expanded
 from harness.core.limits import AUDIT_LABEL_CHARS_MAX, AUDIT_LABELS_MAX
 from harness.core.placeholders import PLACEHOLDER
 from harness.core.redact import Redactor
@@ -34,7 +35,7 @@ def audit_file(settings: AuditSettings, runs: Path) -> Path | None:
     """The audit file; None where there is to be none. A bare name is one in `runs`, the folder in which the run's folder is."""
     if not settings.file.strip():
         return None
-    path = Path(settings.file).expanduser()
+    path = expanded(settings.file)
     return runs / path if path.name == settings.file else path
 
 

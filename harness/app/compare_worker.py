@@ -28,6 +28,7 @@ from harness.bus.frames import Frame, FrameSplitter, framed
 from harness.bus.messages import (
     ENCODER,
     Alive,
+    Applied,
     CompareOrders,
     Done,
     Failed,
@@ -82,6 +83,10 @@ def _understood(read: Callable[..., _Read], *arguments: object) -> _Read:
         return read(*arguments)
     except (ShadowdiffError, msgspec.MsgspecError, ValueError) as error:  # text that is no UTF-8 is a ValueError
         raise _NonsenseError from error
+
+
+def _changes(encoded: bytes) -> ExpectedChanges:
+    return ExpectedChanges(msgspec.msgpack.decode(encoded, type=tuple[ExpectedChange, ...])) if encoded else NO_CHANGES
 
 
 class _Stream:
@@ -172,16 +177,19 @@ class Comparer:
                 if self._desk is not None:
                     self._desk.tell(orders)
                 continue
+            if isinstance(orders, Applied):
+                self._expected = _changes(orders.expected)
+                continue
             assert isinstance(orders, CompareOrders)
+            self._expected = _changes(orders.expected)
             rules = msgspec.msgpack.decode(orders.rules, type=tuple[Rule, ...])
-            self._plan = build_plan(rules, load_comparators(), () if orders.effects is None else orders.effects.ordered)
+            ordered = () if orders.effects is None else orders.effects.ordered
+            self._plan = build_plan(rules, load_comparators(), ordered, self._expected.places())
             self._secret = orders.secret
             if orders.effects is not None:
                 self._desk = EffectsDesk(orders.effects, since_ns=int(self._monotonic_s() * 1e9))
             self._forward_all = orders.forward_all
             self._build_header = orders.build_header
-            if orders.expected:
-                self._expected = ExpectedChanges(msgspec.msgpack.decode(orders.expected, type=tuple[ExpectedChange, ...]))
             if orders.redaction_key:
                 redaction = msgspec.msgpack.decode(orders.redaction, type=RedactionRules)
                 self._attributes = AttributeReader(
@@ -289,6 +297,8 @@ class Comparer:
         if not self._results:
             self._first_s = self._monotonic_s()
         said = bets_of(trial, comparison, self._secret)
+        if not kept:
+            said = msgspec.structs.replace(said, at_hand=False)
         reader, seq = self._attributes, trial.seq
         # What `reader.weight` says, without asking it: mostly nobody wants attributes, and every trial comes this way.
         if reader is not None and (not seq % ATTRIBUTES_SAMPLED_EVERY or said.bets or seq < ATTRIBUTES_READ_FIRST):

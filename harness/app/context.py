@@ -1,6 +1,5 @@
 """What one run carries from its start to its report: identity, folder, ledger, fold, counts."""
 
-import math
 import platform
 import secrets
 import sys
@@ -14,9 +13,10 @@ import msgspec
 
 from comparators.registry import load_comparators, versions
 from harness.app import parts
-from harness.app.expecting import load_expected
+from harness.app.expecting import as_of, load_expected
 from harness.app.judging_policy import labels_for, policy_for
 from harness.app.keeper import StoreKeeper
+from harness.app.room import room_of_epoch
 from harness.core.attributes import AttributeReader
 from harness.core.errors import ShadowdiffError
 from harness.core.labels import Control, Design, Role, RunMode
@@ -89,6 +89,14 @@ class After(NamedTuple):
     make_store: StoreMaker
 
 
+class Back(NamedTuple):
+    """How the directory of a run is opened that goes on after the process that wrote it was killed."""
+
+    secret: bytes
+    """The key of the hashes in its bets."""
+    make_store: StoreMaker
+
+
 class Context:
     """The parts of a run that gate, replay and proxy have in common.
 
@@ -107,8 +115,9 @@ class Context:
         live: bool,
         identity: parts.Identity | None = None,
         after: "After | None" = None,
+        back: "Back | None" = None,
     ) -> None:
-        """`after` says of which run this is a later epoch."""
+        """`after` says of which run this is a later epoch, `back` how one goes on that was killed."""
         settings = loaded.settings
         self.loaded = loaded
         self.mode = mode
@@ -132,9 +141,10 @@ class Context:
                 allow_self=self.policy.policy.allow_self_accepted,
             )
             if after is None
-            else after.first.expected
+            else as_of(after.first.expected, self.identity.started)
         )
-        self.plan = parts.plan_of(settings)
+        applied = ExpectedChanges(self.expected.applied)
+        self.plan = parts.plan_of(settings, applied.places())
         self.endpoints = endpoints
         self.live = live
         base, name = parts.run_folder(settings, self.identity) if after is None else (after.base, after.name)
@@ -146,17 +156,21 @@ class Context:
             formats={codec.name: str(codec.version) for codec in installed_formats()},
             keep=Keep(settings.store.keep),
         )
-        make_store: StoreMaker = RunStore.create if after is None else after.make_store
+        make_store: StoreMaker = after.make_store if after is not None else back.make_store if back is not None else RunStore.create
         self.store = make_store(
-            base, self._record, redact=lambda trial: redact_trial(self.redactor, trial), bytes_max=settings.store.max_disk or math.inf
+            base,
+            self._record,
+            redact=lambda trial: redact_trial(self.redactor, trial),
+            bytes_max=room_of_epoch(settings, first=after is None),
         )
-        self.ledger = Ledger(self.policy.policy, control=control, design=design, endpoints=tuple(endpoints), live=live)
+        self.ledger = Ledger(self.policy.policy, control=control, design=design, endpoints=tuple(endpoints), live=live, accepted=applied)
         self.metrics: MetricsState = (
             MetricsState(run=name, build=parts.build_label(settings), clock=self.clock.time) if after is None else after.first.metrics
         )
-        self.fold = Fold(self.ledger, StoreKeeper(self.store, self.redactor))
-        self.secret: bytes = secrets.token_bytes(32) if after is None else after.first.secret
-        """Keys the hashes that stored bets keep of values; it is never written down."""
+        self.keeper = StoreKeeper(self.store, self.redactor)
+        self.fold = Fold(self.ledger, self.keeper)
+        self.secret: bytes = after.first.secret if after is not None else back.secret if back is not None else secrets.token_bytes(32)
+        """Keys the hashes that stored bets keep of values. It is written down by a live run only, for as long as it is on."""
 
     def __enter__(self) -> "Context":
         return self

@@ -20,6 +20,9 @@ from harness.core.values import Arm, Effect, Trial
 KEPT_BYTES_MAX: Final = 128 * 1024 * 1024
 """Documents of effects that wait for their trial."""
 
+# Looking a member up by its enumeration is slow enough to show in what is done for every trial.
+_COMPLETE, _TIMED_OUT = EffectsSeen.COMPLETE, EffectsSeen.TIMED_OUT
+
 _Owner = TypeVar("_Owner")
 
 
@@ -40,12 +43,12 @@ class EffectsDesk(Generic[_Owner]):
 
     def __init__(self, orders: EffectsOrders, since_ns: int = 0) -> None:
         """`since_ns`: from when on it is told what is seen."""
-        self._orders = orders
+        self._wait_ns, self._delay_ns = orders.wait_ns, orders.delay_ns
         self._since_ns = since_ns
         self._waiting: deque[Held[_Owner]] = deque()
         self._told_ns = 0
         """Up to when everything has been told."""
-        self._blind_ns = 0
+        self._clear_ns = since_ns
         """Of trials that began before it, not everything may be known."""
         self._by_trace: OrderedDict[str, list[tuple[Role, Effect]]] = OrderedDict()
         self._effects = self._bytes = 0
@@ -66,16 +69,16 @@ class EffectsDesk(Generic[_Owner]):
         while self._effects > EFFECTS_KEPT_MAX or self._bytes > KEPT_BYTES_MAX:
             self._taken(next(iter(self._by_trace)))
         self._told_ns = max(self._told_ns, seen.until_ns)
-        self._blind_ns = max(self._blind_ns, seen.blind_ns)
+        self._clear_ns = max(self._clear_ns, seen.blind_ns)
 
     def hold(self, owner: _Owner, payload: bytes, trial: AnyTrial, now_ns: int) -> None:
         """A trial came."""
-        ended_ns = last_ended_ns(trial)
-        complete_ns = ended_ns + self._orders.delay_ns
-        self._waiting.append(Held(owner, payload, trial, complete_ns, now_ns + self._orders.wait_ns))
+        complete_ns = last_ended_ns(trial) + self._delay_ns
+        self._waiting.append(Held(owner, payload, trial, complete_ns, now_ns + self._wait_ns))
         if trace := trial.stable_trace:
-            self._stable_traces[trace] = self._stable_traces.get(trace, 0) + 1
-            if self._stable_traces[trace] > 1:
+            count = self._stable_traces.get(trace, 0) + 1
+            self._stable_traces[trace] = count
+            if count > 1:
                 self._shared.add(trace)
 
     def ready(self, now_ns: int) -> Iterator[tuple[Held[_Owner], EffectsSeen]]:
@@ -86,8 +89,8 @@ class EffectsDesk(Generic[_Owner]):
             if not complete and now_ns < first.until_ns:
                 return
             self._waiting.popleft()
-            known = complete and _began_ns(first.trial) >= max(self._since_ns, self._blind_ns)
-            yield first, EffectsSeen.COMPLETE if known else EffectsSeen.TIMED_OUT
+            known = complete and _began_ns(first.trial) >= self._clear_ns
+            yield first, _COMPLETE if known else _TIMED_OUT
 
     def forget(self, owner: _Owner) -> None:
         """Nobody waits for this owner's trials any more."""
@@ -102,23 +105,25 @@ class EffectsDesk(Generic[_Owner]):
         Where the live request carried a trace of its own, what stable did is found under that. Several trials with one trace
         cannot be told apart at stable: then nothing is known of any arm, rather than everything be missing at one.
         """
-        if trial.trace not in self._by_trace and not trial.stable_trace:
+        theirs, by_trace = trial.stable_trace, self._by_trace
+        shared = bool(theirs) and self._left(theirs)
+        if not by_trace or (trial.trace not in by_trace and theirs not in by_trace):  # most live requests do nothing outside
             return {}
         found: dict[Role, list[Effect]] = {}
         self._take(trial.trace, found)
-        if trace := trial.stable_trace:
-            self._take(trace, found)
-            if self._left(trace):
-                return {}
-        if self._is_older(trial):
+        if theirs:
+            self._take(theirs, found)
+        if shared or self._is_older(trial):
             return {}
         return {role: tuple(sorted(effects, key=_when)[:EFFECTS_PER_ARM_MAX]) for role, effects in found.items()}
 
     def _left(self, trace: str) -> bool:
         """A trial with a sender's trace leaves. Whether others had that trace beside it."""
         shared = trace in self._shared
-        self._stable_traces[trace] -= 1
-        if not self._stable_traces[trace]:
+        left = self._stable_traces[trace] - 1
+        if left:
+            self._stable_traces[trace] = left
+        else:
             del self._stable_traces[trace]
             self._shared.discard(trace)
         return shared

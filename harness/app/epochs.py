@@ -20,8 +20,10 @@ import msgspec
 from harness.app import finish
 from harness.app.builds import Believed, BuildGuard
 from harness.app.context import After, Context, StoredFacts
+from harness.app.expecting import has_expired
 from harness.app.history import ClosedBy, History, HistoryEntry
 from harness.app.keeper import StoreKeeper
+from harness.app.room import make_room
 from harness.core.canon import Rule, RuleAction
 from harness.core.clock import Clock
 from harness.core.errors import SetupError
@@ -33,7 +35,7 @@ from harness.evidence.gate import judge
 from harness.evidence.snapshot import Snapshot, Verdict
 from harness.fold import Fold
 from harness.proxy.dispatch import WarmUp
-from harness.report.model import Blind, EpochFacts, Report, TargetFacts
+from harness.report.model import Blind, EpochFacts, Report, ResumedFacts, TargetFacts
 from harness.store import RunRecord, RunStore, StoredTrial
 from harness.web.answer import CODES
 
@@ -131,16 +133,19 @@ def totals_since(base: Totals, now: Totals) -> Totals:
 class Epoch:
     """The epoch that is on."""
 
-    def __init__(self, number: int, context: Context, base: Totals, effects: EffectsFacts) -> None:
+    def __init__(self, number: int, context: Context, base: Totals, effects: EffectsFacts, resumed: tuple[ResumedFacts, ...] = ()) -> None:
         self.number = number
         self.context = context
-        self._base = base
+        self.base = base
+        """What had been counted when it began."""
+        self.resumed = resumed
+        """When it went on after the proxy had been killed."""
         self._effects = effects
         """What had been seen when it began."""
 
     def totals(self) -> Totals:
         """Where its requests went so far."""
-        return totals_since(self._base, self.context.tally.totals())
+        return totals_since(self.base, self.context.tally.totals())
 
     def effects(self, now: EffectsFacts) -> EffectsFacts:
         """What was watched beside its trials. What collectors saw and missed is the whole run's."""
@@ -159,6 +164,7 @@ class Closed(msgspec.Struct, frozen=True, kw_only=True):
     snapshot: Snapshot
     totals: Totals
     effects: EffectsFacts
+    resumed: tuple[ResumedFacts, ...] = ()
 
 
 class Epochs:
@@ -172,6 +178,11 @@ class Epochs:
         self._urls = urls
         self._lock: int | None = None
         self._period_s = period_s
+
+    def go_on(self, number: int, context: Context, resumed: tuple[ResumedFacts, ...], lock: int | None) -> None:
+        """This epoch was on when the proxy was killed, and is on again. `lock`: of the run's own folder, where the epoch has another."""
+        self.now = Epoch(number, context, Totals(), EffectsFacts(), resumed)
+        self._lock = lock
 
     def __enter__(self) -> "Epochs":
         return self
@@ -188,7 +199,8 @@ class Epochs:
 
     def told(self, verdict: Verdict | None) -> list[HistoryEntry]:
         """The newest epochs, oldest first, and last the one that is on, with what is thought of it now."""
-        now = self.entry(self.now.number, self.context, self.gate.build, verdict=verdict, compared=self.now.totals().compared)
+        compared, resumed = self.now.totals().compared, self.now.resumed
+        now = self.entry(self.now.number, self.context, self.gate.build, verdict=verdict, compared=compared, resumed=resumed)
         return [*self.history.entries, now]
 
     @property
@@ -201,6 +213,11 @@ class Epochs:
         """Whether the time of the epoch that is on is up."""
         return self._period_s is not None and self._first.clock.time() - self.context.identity.started >= self._period_s
 
+    @property
+    def acceptance_over(self) -> bool:
+        """Whether a change that is applied in the epoch that is on is past its last day, which ends the epoch."""
+        return has_expired(self.context.expected, self._first.clock.time())
+
     def judged(self, snapshot: Snapshot, totals: Totals, effects: EffectsFacts) -> Verdict:
         """The gate's word on the epoch that is on, or on one that has just ended."""
         return self._judged(self.context, snapshot, totals, effects)
@@ -209,6 +226,12 @@ class Epochs:
         """The context of the next epoch; makes its folder. Without one it goes on, and its storage is lost and counted."""
         first, number = self._first, self.now.number + 1
         started = first.clock.time()
+        ended = [self._folder_of(each) for each in range(max(2, number - EPOCHS_KEPT_MAX - 1), self.now.number)]
+        room = make_room(first.settings, first.folder, ended)
+
+        def make_store(base: Path, record: RunRecord, *, redact: Callable[[Trial], Trial], bytes_max: float) -> RunStore:
+            return store_or_none(base, record, redact=redact, bytes_max=min(bytes_max, room))
+
         return Context(
             first.loaded,
             mode=first.mode,
@@ -217,7 +240,7 @@ class Epochs:
             endpoints={},
             live=True,
             identity=msgspec.structs.replace(first.identity, started=started),
-            after=After(first, first.folder / EPOCHS_FOLDER, f"{first.run_id}.{number}", store_or_none),
+            after=After(first, first.folder / EPOCHS_FOLDER, f"{first.run_id}.{number}", make_store),
         )
 
     def switch(self, following: Context, build: str, fold: Fold) -> tuple[Fold, Snapshot, int]:
@@ -244,6 +267,7 @@ class Epochs:
             snapshot=snapshot,
             totals=settled_totals(self.now.totals()),
             effects=self.now.effects(effects),
+            resumed=self.now.resumed,
         )
 
     def write(self, closed: Closed, blind: list[Blind]) -> Report:
@@ -264,10 +288,12 @@ class Epochs:
             expected=context.expected,
         )
         epoch = epoch_facts(closed.number, closed.why, context.policy.policy.alpha, self._period_s)
-        until, why = closed.until, closed.why
+        epoch = msgspec.structs.replace(epoch, resumed=closed.resumed)
+        until, why, resumed = closed.until, closed.why, closed.resumed
+        compared = closed.totals.compared
         # Before the report is written, which may fail: a verdict is never forgotten with it.
         self.history.add(
-            self.entry(closed.number, context, closed.build, verdict=verdict, compared=closed.totals.compared, until=until, why=why)
+            self.entry(closed.number, context, closed.build, verdict=verdict, compared=compared, until=until, why=why, resumed=resumed)
         )
         report = finish.write_report(context, stored, closed.snapshot, verdict, closed.totals, blind=blind, epoch=epoch)
         self._prune()
@@ -283,6 +309,7 @@ class Epochs:
         compared: int,
         until: float | None = None,
         why: ClosedBy | None = None,
+        resumed: tuple[ResumedFacts, ...] = (),
     ) -> HistoryEntry:
         """One line of the history; for the epoch that is on without an end."""
         head = verdict.reasons[0] if verdict is not None and verdict.reasons else None
@@ -301,6 +328,8 @@ class Epochs:
             message=(head.message if head is not None else "") or NEXT_STEP[code],
             requests=compared,
             alpha=context.policy.policy.alpha,
+            resumed=len(resumed),
+            lost=sum(one.lost for one in resumed),
         )
 
     def end(self, closed: Closed) -> None:
@@ -331,7 +360,11 @@ class Epochs:
         """Take the oldest folders of epochs away where there are too many. Their names are this run's own."""
         oldest = self.now.number - EPOCHS_KEPT_MAX
         if oldest > 1:
-            shutil.rmtree(self._first.folder / EPOCHS_FOLDER / f"{self._first.run_id}.{oldest}", ignore_errors=True)
+            shutil.rmtree(self._folder_of(oldest), ignore_errors=True)
+
+    def _folder_of(self, number: int) -> Path:
+        """Of an epoch after the first."""
+        return self._first.folder / EPOCHS_FOLDER / f"{self._first.run_id}.{number}"
 
 
 def epoch_facts(number: int, why: ClosedBy, alpha: float, period_s: float | None) -> EpochFacts:
@@ -368,7 +401,7 @@ class _NoFile:
         pass
 
 
-class _NoStore(RunStore):
+class NoStore(RunStore):
     """A run directory that could not be made: everything is lost and counted."""
 
     def kept(self) -> Iterator[StoredTrial]:
@@ -381,4 +414,9 @@ def store_or_none(base: Path, record: RunRecord, *, redact: Callable[[Trial], Tr
     try:
         return RunStore.create(base, record, redact=redact, bytes_max=bytes_max)
     except SetupError:
-        return _NoStore(base / record.id, record, redact, _NoFile(), _NoFile(), bytes_max=bytes_max)
+        return no_store(base, record, redact=redact, bytes_max=bytes_max)
+
+
+def no_store(base: Path, record: RunRecord, *, redact: Callable[[Trial], Trial], bytes_max: float) -> RunStore:
+    """A store that writes nothing of trials: for a directory that could not be made, or of an epoch that is over."""
+    return NoStore(base / record.id, record, redact, _NoFile(), _NoFile(), bytes_max=bytes_max)

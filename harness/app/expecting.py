@@ -8,11 +8,13 @@ import msgspec
 
 from harness.core.attributes import IN_FLIGHT
 from harness.core.errors import UsageError
+from harness.core.home import expanded
+from harness.core.labels import Aspect
 from harness.core.redact import Redactor
 from harness.core.values import Scalar
 from harness.evidence.expected import NOTHING_EXPECTED, ExpectedChange, ExpectedFacts
 from harness.evidence.martingale import binomial_upper
-from harness.evidence.seen import Seen, SeenBook, SeenSlice, values_of
+from harness.evidence.seen import Seen, SeenBook, SeenSlice, seen_of, values_of
 from harness.evidence.snapshot import Evidence, Snapshot
 from harness.settings.expected_file import date_of, read_expected, read_expected_file
 from harness.settings.git_ref import read_at_ref
@@ -29,7 +31,7 @@ _NOT_THERE: Final = ("there is no such file at", "lies in no Git repository")
 def file_of(given: str | None, config: Path | None) -> Path:
     """The file that is named, else the usual one beside the configuration file or in the working folder."""
     if given is not None:
-        return Path(given).expanduser()
+        return expanded(given)
     return (config.parent if config is not None else Path()) / DEFAULT_FILE
 
 
@@ -51,12 +53,32 @@ def load_expected(
     return _facts(path, base, added, started, allow_self=allow_self)
 
 
+def as_of(facts: ExpectedFacts, now: float) -> ExpectedFacts:
+    """The accepted changes at another moment (seconds since the epoch): those past their last day do not hold any more."""
+    today = _day(now)
+    over = tuple(change for change in facts.applied if not _holds(change, today))
+    if not over:
+        return facts
+    whole = {change.id: change for change in (*facts.expired, *over)}
+    applied = tuple(change for change in facts.applied if _holds(change, today))
+    return msgspec.structs.replace(facts, applied=applied, expired=tuple(whole[name] for name in sorted(whole)))
+
+
+def has_expired(facts: ExpectedFacts, now: float) -> bool:
+    """Whether one of the changes that are applied is past its last day."""
+    today = _day(now)
+    return not all(_holds(change, today) for change in facts.applied)
+
+
 def seen_views(book: SeenBook, snapshot: Snapshot, redactor: Redactor) -> dict[str, Seen]:
     """What was seen of each finding, as it may be stored: where a value is secret, only forms are left."""
     requests = {state.endpoint: state.requests for state in snapshot.endpoints}
     states = book.states()
     found: dict[str, Seen] = {}
     for finding in snapshot.findings:
+        if finding.noted is not None:
+            found[finding.id] = seen_of(finding.noted, ratio=finding.aspect is Aspect.LATENCY)
+            continue
         if (state := states.get(finding.id)) is None:
             continue
         seen = state.seen()
@@ -101,7 +123,7 @@ def _at_ref(path: Path, ref: str, *, named: bool) -> tuple[ExpectedChange, ...]:
 def _facts(
     path: Path, base: tuple[ExpectedChange, ...], added: tuple[ExpectedChange, ...], started: float, *, allow_self: bool
 ) -> ExpectedFacts:
-    today = datetime.datetime.fromtimestamp(started, datetime.UTC).date()
+    today = _day(started)
     used = {change.id: change for change in base} | ({change.id: change for change in added} if allow_self else {})
     whole = [used[name] for name in sorted(used)]
     return ExpectedFacts(
@@ -111,6 +133,10 @@ def _facts(
         self_accepted=added,
         self_accepted_applied=allow_self and bool(added),
     )
+
+
+def _day(seconds: float) -> datetime.date:
+    return datetime.datetime.fromtimestamp(seconds, datetime.UTC).date()
 
 
 def _holds(change: ExpectedChange, today: datetime.date) -> bool:

@@ -9,6 +9,7 @@ import socket
 from collections import Counter
 from collections.abc import Callable, Coroutine
 from contextlib import suppress
+from pathlib import Path
 from typing import Any, Final
 
 import msgspec
@@ -24,6 +25,7 @@ from harness.app.watching import Watch
 from harness.bus.frames import Frame
 from harness.bus.link import Link
 from harness.bus.messages import (
+    Applied,
     CompareOrders,
     Comparers,
     Connected,
@@ -75,8 +77,13 @@ class Fleet:
         *,
         on_record: Callable[[Recorded], None] | None = None,
         notice: Callable[[str], None],
+        keep_counts_in: Path | None = None,
     ) -> None:
-        """`tally` is the run's: the workers' counts are included in it. `notice` tells people of workers that died, and of stable."""
+        """`tally` is the run's: the workers' counts are included in it. `notice` tells people of workers that died, and of stable.
+
+        Should this process be killed, the counts are put into the folder `keep_counts_in`.
+        """
+        self._keep_counts_in = keep_counts_in
         self._orders = orders
         self._results = results
         self._tally = tally
@@ -105,6 +112,11 @@ class Fleet:
         return self._members.pids
 
     @property
+    def counts(self) -> Path | None:
+        """The folder with the counts of ingress workers, once it was started."""
+        return None if self._made_folder is None else self._made_folder.path
+
+    @property
     def shadows(self) -> int:
         """Trials whose shadows are under way."""
         return sum(place.slots.shadows for place in self._places)
@@ -117,6 +129,15 @@ class Fleet:
     def tell_effects(self, seen: SeenEffects) -> int:
         """Tell all compare workers what collectors saw. Returns how many could not be told."""
         return self._members.tell_comparers(seen)
+
+    def tell_expected(self, expected: bytes) -> None:
+        """Other accepted changes are applied from now on (encoded): compare workers are told, and those that are started later.
+
+        What a worker compares until it hears of it, and what it sets apart as before, is put back where it is folded
+        (`ExpectedChanges.restored`).
+        """
+        self._orders = msgspec.structs.replace(self._orders, compare=msgspec.structs.replace(self._orders.compare, expected=expected))
+        self._members.tell_comparers(Applied(expected))
 
     def counters(self) -> Counters:
         """What all compare workers, also those that are gone, have counted for the metrics."""
@@ -133,6 +154,8 @@ class Fleet:
         """
         try:
             self._made_folder = RunFolder.create()
+            if self._keep_counts_in is not None:
+                self._made_folder.keep_counts_in(self._keep_counts_in)
             self._launcher = Launcher(self._made_folder)
             # In two steps: cancelled in the first, asyncio would forget that it listens.
             self._server = await self._loop.create_unix_server(self._linked, self._folder.run_socket, start_serving=False)

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Final
 
 from harness.app import audit, finish, parts, retention
+from harness.app.alone import AlonePasses
 from harness.app.captures import load
 from harness.app.context import Context, StoredFacts
 from harness.app.early import EarlyStop, failed_within_pass
@@ -118,6 +119,9 @@ class _GateRun:
         self._fresh = self._state_is_fresh()
         self._seq = 0
         self._passes: list[PassResult] = []
+        self._alone = AlonePasses(on=self._fresh)
+        self._last: Snapshot | None = None
+        """After the pass sent last."""
         self._addresses: dict[Role, str] = {}
         """Of the last start, which the report names."""
         self._early = EarlyStop(stop, self._has_failed, on=loaded.settings.replay.stop_early and mode is not RunMode.REPLAY)
@@ -191,7 +195,8 @@ class _GateRun:
             await self._send_pass()
             await self._effects.end_pass(whole=not (self._stop.requested or self._early.reached))
             await self._pipeline.drain()
-            if self._is_enough(await self._pipeline.snapshot()):
+            self._last = await self._pipeline.snapshot()
+            if self._is_enough(self._last):
                 break
 
     async def _send_pass(self) -> None:
@@ -220,7 +225,8 @@ class _GateRun:
     def _is_decided(self, snapshot: Snapshot) -> bool:
         """With `--passes auto`: enough passes, and nothing that another one could decide."""
         done = len(self._passes)
-        self._ui.info(f"pass {done}: {self._passes[-1].emitted} compared, {count_of(snapshot.open_questions, 'open question')}")
+        compared = f"{self._passes[-1].emitted} compared{', one at a time' if self._passes[-1].alone > self._passes[0].alone else ''}"
+        self._ui.info(f"pass {done}: {compared}, {count_of(snapshot.open_questions, 'open question')}")
         if self._settings.replay.passes == "auto" and failures(snapshot, self._effects.facts()):
             return True  # a hard rule is broken: no further pass can change the verdict
         if self._settings.replay.passes != "auto" or done < self._context.policy.policy.passes_min:
@@ -246,7 +252,7 @@ class _GateRun:
             design=self._design,
             pass_index=index,
             fresh=self._fresh,
-            concurrency=self._concurrency(),
+            concurrency=1 if self._alone.next(self._passes, self._last) else self._concurrency(),
             timed=speed != "max",
             allow_writes=self._settings.replay.allow_writes,
             secondary_safe_only=self._chosen.control is Control.SELF,
@@ -366,6 +372,7 @@ class _GateRun:
 
     def _blind(self) -> list[Blind]:
         found = [Blind(what=ended)] if (ended := self._ended()) else []
+        found += [Blind(what=untold)] if (untold := self._alone.blind()) else []
         if self._capture.other_hosts:
             shown = ", ".join(sorted(self._capture.other_hosts)[:5])
             found.append(Blind(what=f"requests to hosts that are not mapped ({shown})", count=sum(self._capture.other_hosts.values())))

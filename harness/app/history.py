@@ -23,6 +23,8 @@ class ClosedBy(StrEnum):
     """Another build of the candidate took the place of the one under test."""
     PERIOD = "period"
     """Its time was up."""
+    ACCEPTANCE = "acceptance"
+    """An accepted change was past its last day."""
     REQUEST = "request"
     """Somebody asked for it."""
     END = "end"
@@ -50,10 +52,14 @@ class HistoryEntry(msgspec.Struct, frozen=True, kw_only=True):
     """Compared in it."""
     alpha: float
     """Chance of a false alarm in it, at most."""
+    resumed: int = 0
+    """How often it went on after the proxy had been killed."""
+    lost: int = 0
+    """Requests that were lost by that."""
 
 
 class History:
-    """The epochs that are over. A disk that fails loses lines of the file, and nothing else."""
+    """The epochs that are over, with those that the folder tells of. A disk that fails loses lines of the file, and nothing else."""
 
     def __init__(self, folder: Path) -> None:
         self._file = folder / HISTORY_FILE
@@ -64,19 +70,25 @@ class History:
         """Entries that could not be written."""
         self.failed: dict[str, None] = {}
         """The builds that failed, the last one last: one epoch that failed is not forgotten with the next."""
+        for entry in read_history(folder):
+            self._remember(entry)
+            self._lines += 1
 
     def add(self, entry: HistoryEntry) -> None:
         """An epoch is over."""
+        self._remember(entry)
+        try:
+            self._append(msgspec.json.encode(entry) + b"\n")
+        except OSError:
+            self.lost += 1
+
+    def _remember(self, entry: HistoryEntry) -> None:
         self.entries.append(entry)
         if entry.verdict is VerdictState.FAIL:
             self.failed.pop(entry.build, None)
             self.failed[entry.build] = None
             if len(self.failed) > HISTORY_ENTRIES_MAX:
                 del self.failed[next(iter(self.failed))]
-        try:
-            self._append(msgspec.json.encode(entry) + b"\n")
-        except OSError:
-            self.lost += 1
 
     def _append(self, line: bytes) -> None:
         if self._lines >= 2 * HISTORY_LINES_MAX:

@@ -96,14 +96,44 @@ def proxy_options(settings: Settings) -> ProxyOptions:
         shadow_host=next((rule for _, rule in shadows.values()), stable_host),
         listen_host=host,
         listen_port=port,
-        control=Control.SECONDARY if Role.SECONDARY in shadows else Control.NONE,
+        control=_control(settings),
         allow_writes=settings.proxy.allow_writes,
         shadow_timeout_s=settings.proxy.shadow_timeout_s,
         tls_cert=settings.proxy.tls_cert or "",
         tls_key=settings.proxy.tls_key or "",
         forwarding=ForwardingOptions(via=settings.proxy.via, forwarded_for=settings.proxy.forwarded_for),
-        dispatch=dispatch_options(settings.proxy),
+        dispatch=_capped(settings),
         clients_max=settings.proxy.clients_max,
+    )
+
+
+def _control(settings: Settings) -> Control:
+    """What tells noise from divergence. Raises UsageError where stable is to be asked twice and must not be."""
+    targets, proxy = settings.targets, settings.proxy
+    if not proxy.secondary_self:
+        return Control.NONE if targets.secondary is None else Control.SECONDARY
+    if targets.secondary is not None:
+        raise UsageError("there is a secondary", where="proxy.secondary_self", fix="leave out one of the two")
+    if targets.stable is not None and targets.stable.production:
+        raise UsageError(
+            "stable serves users, and would be asked twice",
+            where="proxy.secondary_self",
+            fix="give a secondary of its own, or leave it out",
+        )
+    if settings.effects.collect:
+        raise UsageError(
+            "what stable does when it is asked twice cannot be told apart", where="proxy.secondary_self", fix="give a secondary of its own"
+        )
+    if settings.confirm.daily < proxy.workers:
+        raise UsageError("each worker needs a part of the day's", where="confirm.daily", fix=f"give {proxy.workers} or more")
+    return Control.SELF
+
+
+def _capped(settings: Settings) -> DispatchOptions:
+    """What is mirrored, with the cap on asking stable twice, which is shared out evenly too."""
+    proxy, confirm = settings.proxy, settings.confirm
+    return msgspec.structs.replace(
+        dispatch_options(proxy), self_rps_max=confirm.rate / proxy.workers, self_daily_max=confirm.daily // proxy.workers
     )
 
 

@@ -115,10 +115,11 @@ class IngressWorker:
 
     def _made(self, orders: IngressOrders) -> ProxyServer:
         settings = msgspec.msgpack.decode(orders.settings, type=Settings)
+        again = f"r{orders.resumes}" if orders.resumes else ""
         around = Surroundings(
             clock=parts.SystemClock(),
-            rng=parts.rng_for(orders.seed, f"live{self._stream}"),
-            ids=parts.CountedIds(f"w{self._stream}t" if self._stream else "t"),
+            rng=parts.rng_for(orders.seed, f"live{self._stream}{again}"),
+            ids=parts.CountedIds(f"{again}w{self._stream}t" if self._stream or again else "t"),
             tally=self._slots.tally,
             sink=Sink(put=self._bus.put, has_room=self._bus.has_room, whole=orders.whole),
             session_key=orders.session_key,

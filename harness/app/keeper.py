@@ -28,6 +28,10 @@ class StoreKeeper:
         """See `harness.fold.Keeper`."""
         self._store.keep_bets(bets)
 
+    def recall(self, endpoint: str, comparison: Comparison) -> None:
+        """A trial with this comparison was kept before."""
+        self._is_news(endpoint, comparison)
+
     def keep_trial(self, trial: TrialSource, comparison: Comparison, *, endpoint: str, exemplar: bool) -> None:
         """See `harness.fold.Keeper`. An exemplar is kept even where nothing differs in it (latency)."""
         if not self._store.wants(comparison, exemplar=exemplar):

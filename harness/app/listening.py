@@ -1,10 +1,14 @@
 """The sockets on which clients are served: opened here, so that they outlive the workers that serve on them."""
 
+import asyncio
 import socket
 from contextlib import ExitStack
+from typing import Final
 
 from harness.core.errors import SetupError
 from harness.core.limits import LISTEN_BACKLOG_MAX
+
+AGAIN_SECONDS: Final = 0.1
 
 
 def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
@@ -26,6 +30,18 @@ def listening_sockets(host: str, port: int, count: int) -> list[socket.socket]:
     except (OSError, UnicodeError) as error:  # a name that cannot be one raises UnicodeError
         what = f"cannot listen: {error.strerror or error}" if isinstance(error, OSError) else "not the name of a host"
         raise SetupError(what, where=f"{host}:{port}", fix="choose another address, or free this one") from error
+
+
+async def freed_sockets(host: str, port: int, count: int, patience_s: float) -> list[socket.socket]:
+    """The same; an address that is in use is tried again for `patience_s` seconds."""
+    deadline_s = asyncio.get_running_loop().time() + patience_s
+    while True:
+        try:
+            return listening_sockets(host, port, count)
+        except SetupError:
+            if asyncio.get_running_loop().time() >= deadline_s:
+                raise
+        await asyncio.sleep(AGAIN_SECONDS)
 
 
 def _listening(host: str, port: int, *, shared: bool) -> socket.socket:

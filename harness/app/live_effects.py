@@ -20,7 +20,7 @@ from harness.core.labels import Role
 from harness.core.limits import EFFECT_OPERATIONS_MAX
 from harness.core.redact import Redactor
 from harness.core.values import Effect
-from harness.core.watched import EffectsFacts, LapseFact, Unattributed, Watched
+from harness.core.watched import EffectsFacts, LapseFact, Unattributed, Watched, joined
 from harness.effects.api import Observed
 from harness.effects.hub import DRAIN_SECONDS_MAX, Drained, Hub
 from harness.report.redacted import redact_facts
@@ -74,6 +74,8 @@ class LiveEffects:
         self.attributed = Attributed()
         self._troubles: Counter[str] = Counter()
         """Why what was seen could not be handed on, and how often."""
+        self.before = EffectsFacts()
+        """What a process saw of this run that is no more."""
         self._doubted_ns = 0
         """When what was seen was last lost, or may have been. A collector that answers again does not say what it lost."""
 
@@ -140,7 +142,7 @@ class LiveEffects:
             timed_out=self.attributed.timed_out,
             unattributed=tuple(rest),
         )
-        return redact_facts(self._redactor, found)
+        return joined(self.before, redact_facts(self._redactor, found))
 
     async def _ask(self, tell: Tell) -> None:
         hub = self._effects.hub

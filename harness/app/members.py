@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from harness.bus.link import Link
-from harness.bus.messages import Comparers, Mirror, Reload, SeenEffects, Stop
+from harness.bus.messages import Applied, Comparers, Mirror, Reload, SeenEffects, Stop
 from harness.bus.slots import BreakerSlots, Slots
 from harness.core.errors import ShadowdiffError
 from harness.core.labels import Role
@@ -173,7 +173,7 @@ class Members:
             if worker.link is not None:
                 worker.link.send(message)
 
-    def tell_comparers(self, message: SeenEffects) -> int:
+    def tell_comparers(self, message: SeenEffects | Applied) -> int:
         """Tell all that compare and have greeted. One that does not read is told no more; returns how many were not."""
         untold = 0
         for worker in self._workers:

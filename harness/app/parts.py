@@ -4,13 +4,14 @@ import json
 import random
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 import yaml
 
+from comparators.api import Places
 from comparators.plan import Plan, build_plan
 from comparators.registry import load_comparators
 from harness.core.endpoint import EndpointMapper, EndpointRules, templates_from_openapi
@@ -80,9 +81,9 @@ def run_folder(settings: Settings, run: Identity) -> tuple[Path, str]:
     return Path(settings.store.dir), run.id
 
 
-def plan_of(settings: Settings) -> Plan:
-    """The comparators that are installed and the rules, compiled."""
-    return build_plan(settings.rules, load_comparators(), settings.effects.ordered)
+def plan_of(settings: Settings, every: Mapping[str, Places] | None = None) -> Plan:
+    """The comparators that are installed and the rules, compiled. `every`: where changes were accepted (see `build_plan`)."""
+    return build_plan(settings.rules, load_comparators(), settings.effects.ordered, every)
 
 
 def mapper_of(settings: EndpointSettings, hosts: Iterable[str] = ()) -> EndpointMapper:

@@ -2,20 +2,22 @@
 
 import asyncio
 import os
-import secrets
 import signal
 from collections.abc import Callable, Mapping
 from contextlib import AsyncExitStack, suppress
+from functools import partial
 from pathlib import Path
 from typing import Final
 
-from harness.app import audit, finish, ingress, parts, retention
+from harness.app import audit, finish, ingress, parts, resuming, retention
+from harness.app.asking import Asking, asked_roles
+from harness.app.checkpoint import Checkpoints, session_key
 from harness.app.context import Context
 from harness.app.effects import IDLE, idle_sections
 from harness.app.epochs import Closed, EpochGate, Epochs, build_rules
 from harness.app.fleet import Fleet, FleetOrders
 from harness.app.history import ClosedBy, HistoryEntry
-from harness.app.listening import listening_sockets
+from harness.app.listening import freed_sockets
 from harness.app.live_effects import LiveEffects
 from harness.app.recorder import Recorder
 from harness.app.reloading import change
@@ -35,7 +37,7 @@ from harness.report.history import history_view
 from harness.report.model import Blind, Report
 from harness.settings.forms import parse_address
 from harness.settings.load import Loaded
-from harness.store import Keep
+from harness.store import Flushed, Keep
 from harness.ui import Ui
 from harness.web.admin import AdminServer
 from harness.web.answer import AdminState
@@ -43,12 +45,15 @@ from harness.worker import Worker
 
 SNAPSHOT_SECONDS: Final = 2.0
 """How often the verdict and the metrics' gauges are brought up to date."""
+KILLED_GRACE_SECONDS: Final = 15.0
+"""How long a run that goes on waits for the workers of the killed one to let go of their port."""
 STOP_GRACE_SECONDS: Final = 10.0
 """For requests and shadows under way when the proxy stops."""
 
 
 async def run_proxy(loaded: Loaded, ui: Ui, reload: Callable[[], Loaded] | None = None) -> int:
-    """Serve until stopped or the time is up. Returns 0 on a clean stop, with `proxy.gate` the verdict's code.
+    """Serve until stopped or the time is up. Returns 0 on a clean stop, with `proxy.gate` the verdict's code; not 0 where a verdict
+    is not in the audit file and has to be.
 
     `reload` reads the configuration again, on SIGHUP; it raises what is wrong with it. SIGUSR1 switches mirroring off.
     """
@@ -64,12 +69,15 @@ async def run_proxy(loaded: Loaded, ui: Ui, reload: Callable[[], Loaded] | None 
         finally:
             loop.remove_signal_handler(signal.SIGUSR1)
             loop.remove_signal_handler(signal.SIGHUP)
-        if not loaded.settings.proxy.gate:
-            return 0
-        code = finish.EXIT_CODE[proxy.gate_verdict(report)]
+        code = finish.EXIT_CODE[proxy.gate_verdict(report)] if loaded.settings.proxy.gate else 0
         return audit.audited_code(code, loaded.settings.audit, audited=proxy.audited)
 
     return await with_stop(body, notice=ui.warn)
+
+
+def encoded_changes(context: Context) -> bytes:
+    """The accepted changes that are applied, as compare workers are told them; empty for none."""
+    return ENCODER.encode(context.expected.applied) if context.expected.applied else b""
 
 
 class LiveRun:
@@ -85,32 +93,46 @@ class LiveRun:
         self._serving = asyncio.Event()
         # All that may be wrong with options comes before anything is made on disk.
         self._urls = ingress.target_urls(settings)
-        ingress.proxy_options(settings)
+        control = ingress.proxy_options(settings).control
+        asked_roles(settings)
         parts.mapper_of(settings.endpoints)
         self._admin = self._admin_server()
         self._recorder = None if settings.proxy.record is None else Recorder(Path(settings.proxy.record), parts.SystemClock())
-        has_control = Role.SECONDARY in self._urls
+        make = partial(
+            Context,
+            loaded,
+            mode=RunMode.PROXY,
+            control=control,
+            design=Design.NO_CONTROL if control is Control.NONE else Design.TWO_ARM,
+            endpoints={},
+            live=True,
+        )
         try:
-            context = Context(
-                loaded,
-                mode=RunMode.PROXY,
-                control=Control.SECONDARY if has_control else Control.NONE,
-                design=Design.TWO_ARM if has_control else Design.NO_CONTROL,
-                endpoints={},
-                live=True,
-            )
+            resumption = resuming.find(loaded, parts.SystemClock().time())
+            first, context = resumption.contexts(make) if resumption is not None else (make(),) * 2
         except BaseException:  # a cancellation too: nothing half-recorded stays
             if self._recorder is not None:
                 self._recorder.discard()
             raise
-        gate = EpochGate(parts.build_label(settings), context.clock)
-        self._epochs = Epochs(context, gate, urls=self._urls, period_s=settings.epochs.period_s)
+        gate = EpochGate(parts.build_label(settings), context.clock) if resumption is None else resumption.gate(context)
+        self._epochs = Epochs(first, gate, urls=self._urls, period_s=settings.epochs.period_s)
+        self._resumption = resumption
         self._writer = Worker("epochs")
         self._switching = asyncio.Lock()
         self._switches: set[asyncio.Task[None]] = set()
         self._ending = False
         self._effects = LiveEffects(settings.effects, identity=context.identity, clock=context.clock, redactor=context.redactor)
-        self._results = Results(context.fold, context.tally, self._effects.attributed.fold if self._effects.on else None, gate)
+        recall = None
+        if resumption is not None:
+            resumption.begin(self._epochs, context)
+            recall = resumption.recall(context, self._effects)
+        on_watched = self._effects.attributed.fold if self._effects.on else None
+        self._results = Results(context.fold, context.tally, on_watched, gate, recall)
+        self._asking = Asking(settings, self._results, self._epochs)
+        if recall is not None:
+            recall.on_repeat = self._asking.recalled
+        resumes = 0 if resumption is None else resumption.resumes
+        self._checkpoints = Checkpoints(first, self._epochs, self._results, self._effects, ui.warn, resumes=resumes)
         self._fleet: Fleet | None = None
         self._address = ""
         self.audited = True
@@ -137,21 +159,37 @@ class LiveRun:
                     ending.push_async_callback(self._admin.stop)
                 self._results.start()
                 ending.push_async_callback(self._results.stop, COMPARE_STALL_SECONDS_MAX)
-                self._fleet = Fleet(self._orders(), self._results, context.tally, on_record=self._on_record(), notice=self._ui.warn)
+                self._fleet = Fleet(
+                    self._orders(),
+                    self._results,
+                    context.tally,
+                    on_record=self._on_record(),
+                    notice=self._ui.warn,
+                    keep_counts_in=self._epochs.folder,
+                )
                 ending.push_async_callback(self._effects.stop)  # after the fleet: what it still compares waits for what is seen
                 await stop.heeded(self._effects.start(tuple(self._urls)))
                 self._effects.watch(self._fleet.tell_effects)
                 host, port = parse_address(self._settings.proxy.listen or "")
                 ending.push_async_callback(self._fleet.stop, STOP_GRACE_SECONDS)
-                self._address = await self._fleet.start(listening_sockets(host, port, self._settings.proxy.workers))
+                patience_s = 0.0 if self._resumption is None else KILLED_GRACE_SECONDS
+                sockets = await stop.heeded(freed_sockets(host, port, self._settings.proxy.workers, patience_s))
+                self._address = await self._fleet.start(sockets)
                 ending.callback(self._forget_address)
                 if self._admin is not None:
                     await self._admin.start()
+                ending.push_async_callback(self._checkpoints.stop)
+                await self._checkpoints.start(self._fleet, lambda: self._settings)
+                if self._resumption is not None:
+                    self._resumption.tidy()
+                ending.push_async_callback(self._asking.stop)
+                self._asking.start(self._fleet)
                 self._announce()
                 self._serving.set()
                 ending.callback(self._serving.clear)
                 await self._wait_for_the_end(stop)
             report = self._finish()
+            self._checkpoints.remove()
         finish.show(self._ui, self._context, report)
         if self._epochs.now.number > 1:
             self._ui.result(history_view(self._epochs.history.entries))
@@ -166,10 +204,11 @@ class LiveRun:
         return FleetOrders(
             ingress=IngressOrders(
                 settings=ENCODER.encode(settings),
-                session_key=secrets.token_bytes(32),
+                session_key=session_key(context.secret),
                 seed=context.identity.seed,
                 record=self._recorder is not None,
                 whole=everything,
+                resumes=0 if self._resumption is None else self._resumption.resumes,
             ),
             compare=CompareOrders(
                 rules=ENCODER.encode((*settings.rules, *build_rules(settings.epochs.build_header))),
@@ -179,7 +218,7 @@ class LiveRun:
                 effects=self._effects.orders(),
                 redaction=ENCODER.encode(parts.redaction_rules(settings.redact)),
                 redaction_key=context.redaction_key,
-                expected=ENCODER.encode(context.expected.applied) if context.expected.applied else b"",
+                expected=encoded_changes(context),
             ),
             compare_workers=settings.proxy.compare_workers,
         )
@@ -246,6 +285,8 @@ class LiveRun:
             self._switch_in_background(build, ClosedBy.BUILD)
         elif self._epochs.period_over:
             self._switch_in_background(None, ClosedBy.PERIOD)
+        elif self._epochs.acceptance_over:
+            self._switch_in_background(None, ClosedBy.ACCEPTANCE)
 
     def _switch_in_background(self, build: str | None, why: ClosedBy) -> asyncio.Task[None]:
         task = asyncio.create_task(self._switch(build, why), name="epoch")
@@ -292,6 +333,10 @@ class LiveRun:
             tally.skipped(SkipReason.EARLIER_EPOCH, announced)
             self._snapshot = self._verdict = None
             following.metrics.begin(following.run_id, epochs.gate.build)
+            if self._fleet is not None and following.expected != closed.context.expected:
+                self._fleet.tell_expected(encoded_changes(following))
+            if self._fleet is not None:
+                await self._checkpoints.save(self._fleet, self._settings, Flushed())
             await self._writer.call(self._write, closed)
 
     def _write(self, closed: Closed) -> None:
@@ -336,7 +381,7 @@ class LiveRun:
         self._as_of = self._context.clock.time()
         self._context.metrics.set_snapshot(snapshot, self._verdict, totals)
         if self._fleet is not None:
-            self._context.metrics.set_queues({"compare": self._fleet.uncompared, "shadow": self._fleet.shadows})
+            self._context.metrics.set_queues({"compare": self._fleet.uncompared, "shadow": self._fleet.shadows, **self._asking.waiting()})
 
     def _admin_server(self) -> AdminServer | None:
         settings = self._settings.proxy
@@ -365,6 +410,7 @@ class LiveRun:
         if self._fleet is not None:
             self._context.metrics.set_other_processes((self._fleet.counters(),))
             self._context.metrics.set_breakers(self._fleet.breakers())
+            self._context.metrics.set_repeats(self._asking.repeats())
         return self._context.metrics.render()
 
     def mirroring(self) -> float:
@@ -398,6 +444,7 @@ class LiveRun:
             self._switch_in_background(build, ClosedBy.BUILD)
         if self._fleet is not None:
             self._fleet.reload(ENCODER.encode(new.settings))
+        self._asking.use(new.settings)
         said = ", ".join(new.changed) or "no key has changed"
         self._ui.info(f"reloaded: {said}" + ("; certificates read again" if options.tls_cert else ""))
         if new.kept:
@@ -417,9 +464,13 @@ class LiveRun:
     def _announce(self) -> None:
         shadows = ", ".join(f"{role} {url}" for role, url in self._urls.items() if role is not Role.STABLE) or "nobody"
         scheme = "https" if self._settings.proxy.tls_cert else "http"
+        if self._resumption is not None:
+            self._ui.warn(self._resumption.words())
         self._ui.info(f"serving on {scheme}://{self._address} from stable {self._urls[Role.STABLE]}, mirroring to {shadows}")
         if self._admin is not None:
             self._ui.info(f"admin on {self._admin.address}: /metrics, /api/v1/verdict, /healthz, /readyz")
+        if words := self._asking.words():
+            self._ui.info(words)
         for name in idle_sections(self._settings.effects):
             self._ui.warn(IDLE.format(name=name))
         for place in self._effects.places():

@@ -24,6 +24,7 @@ from harness.core.labels import EffectsSeen, Role, ShedReason, SkipReason
 from harness.core.limits import FOLD_QUEUE_BYTES_MAX, FOLD_QUEUE_FRAMES_MAX
 from harness.core.outcomes import Tally
 from harness.core.plain import opened
+from harness.core.values import Comparison
 from harness.evidence.bets import EffectCount, TrialBets, decode_bets
 from harness.evidence.snapshot import Snapshot
 from harness.fold import Fold, TrialSource
@@ -60,6 +61,10 @@ class Admission(Protocol):
         """The outcomes since this was last asked."""
 
 
+# Looking a member up by its enumeration is slow enough to show in what is done for every trial.
+_UNSEEN, _COMPLETE, _TIMED_OUT = EffectsSeen.NONE, EffectsSeen.COMPLETE, EffectsSeen.TIMED_OUT
+REPEATS_STREAM: Final = -2
+"""The stream of what is asked again: no worker has this number."""
 NOTHING_SKIPPED: Final[Mapping[SkipReason, int]] = {}
 
 
@@ -93,9 +98,16 @@ class Results:
         tally: Tally,
         on_watched: Callable[[WatchedTrials], None] | None = None,
         admission: Admission | None = None,
+        recall: Callable[[], int] | None = None,
     ) -> None:
-        """`on_watched` is told, on the loop, of trials whose effects were watched. Without `admission` every trial counts."""
+        """`on_watched` is told, on the loop, of trials whose effects were watched. Without `admission` every trial counts.
+
+        `recall` folds some of what was folded before this process, and returns how many; it is called until there are no more,
+        before anything else is folded. Meanwhile nobody gets a snapshot: it would not know of all that was seen.
+        """
         self._admission = admission
+        self._recall = recall
+        self._recalled = asyncio.Event()
         self._fold = fold
         self._tally = tally
         self._on_watched = on_watched
@@ -103,6 +115,8 @@ class Results:
         self._bytes = 0
         self._held: set[Link] = set()
         self._moved = asyncio.Event()
+        self._repeats = 0
+        """Answers to questions that were folded."""
         self._thread = Worker("evidence")
         self._worker: asyncio.Task[None] | None = None
         self._closed: set[int] = set()
@@ -114,6 +128,8 @@ class Results:
 
     def start(self) -> None:
         """Begin to fold, on the running loop."""
+        if self._recall is not None:
+            self._resting.clear()
         self._worker = asyncio.create_task(self._work(), name="results")
 
     @property
@@ -148,6 +164,7 @@ class Results:
             self._bytes = 0
             self._unhold()
             self._moved.set()
+            self._recalled.set()
 
     def check(self) -> None:
         """Raise what the work failed with, if it has."""
@@ -156,6 +173,7 @@ class Results:
 
     async def snapshot(self) -> Snapshot:
         """The ledger now, taken in the thread that owns it."""
+        await self._all_recalled()
         return await self._thread.call(self._fold.snapshot)
 
     async def exchange(self, make: Callable[[Fold], Fold]) -> None:
@@ -169,8 +187,35 @@ class Results:
         def step() -> None:
             self._fold = make(self._fold)
 
+        await self._all_recalled()
         self.check()
         await self._thread.call(step)
+
+    @property
+    def fold(self) -> Fold:
+        """What is folded with now."""
+        return self._fold
+
+    async def fold_repeat(self, fold: Fold, bets: TrialBets, comparison: Comparison) -> float | None:
+        """Fold the answers to what `fold` has a question about; how urgent that is now, None where it has none any more. Nothing where
+        another has taken its place.
+
+        It is no request of a client, so it has no outcome in the tally.
+        """
+
+        def step() -> float | None:
+            if self._fold is not fold:
+                return None
+            fold.push(REPEATS_STREAM, msgspec.structs.replace(bets, seq=self._repeats), comparison, lambda: None)
+            self._repeats += 1
+            return fold.urgency(bets.request)
+
+        self.check()
+        try:
+            return await self._thread.call(step)
+        except Exception as error:
+            self.fail(error)  # half a trial may have been folded
+            raise
 
     async def in_thread(self, function: Callable[[], _T]) -> _T:
         """What `function` returns, called in the thread that folds, in turn with it."""
@@ -204,6 +249,9 @@ class Results:
 
     async def _work(self) -> None:
         await self._thread.call(_give_way)
+        if self._recall is not None:
+            await self._recall_all(self._recall)
+        self._recalled.set()
         while True:
             while self._steps:
                 step = self._steps[0]
@@ -221,6 +269,18 @@ class Results:
             self._resting.set()
             self._moved.clear()
             await self._moved.wait()
+
+    async def _recall_all(self, recall: Callable[[], int]) -> None:
+        try:
+            while found := await self._thread.call(recall):
+                self.folded += found
+        except Exception as error:  # noqa: BLE001 - kept, and raised to whoever asks
+            self.fail(error)
+
+    async def _all_recalled(self) -> None:
+        if self._recall is not None:
+            await self._recalled.wait()
+            self.check()
 
     def _unhold(self) -> None:
         for link in self._held:
@@ -256,9 +316,9 @@ class Results:
                 bets = msgspec.structs.replace(bets, warm_up=True)
             if self._fold.push(result.stream, bets, result.comparison, _source(result.trial)):
                 compared.append((bool(result.comparison.stable_candidate), _failed(bets)))
-                if bets.effects_seen is not EffectsSeen.NONE:
-                    complete += bets.effects_seen is EffectsSeen.COMPLETE
-                    timed_out += bets.effects_seen is EffectsSeen.TIMED_OUT
+                if (seen := bets.effects_seen) is not _UNSEEN:
+                    complete += seen is _COMPLETE
+                    timed_out += seen is _TIMED_OUT
                     if bets.effects:
                         effects += bets.effects
         watched = WatchedTrials(complete, timed_out, tuple(effects)) if complete or timed_out else None

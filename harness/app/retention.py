@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from harness.app.context import Context
+from harness.app.room import size_of
 from harness.core.limits import RUNS_NAMED_MAX
 from harness.settings.schema import StoreSettings
 from harness.store import FORMAT_VERSION, RUN_FILE, lock_folder
@@ -111,18 +112,7 @@ def _run_at(path: Path) -> KeptRun | None:
         return None
     if head.id != path.name or not 1 <= head.format_version <= FORMAT_VERSION:
         return None
-    return KeptRun(path=path, ended_s=file.stat().st_mtime, size=_size(path), finished=head.finished, locked=head.locked)
-
-
-def _size(path: Path) -> int:
-    """Bytes of all files in a folder, links not followed."""
-    total = 0
-    for where, _, names in os.walk(path):
-        for name in names:
-            with suppress(OSError):
-                found = (Path(where) / name).lstat()
-                total += max(found.st_size, found.st_blocks * 512)
-    return total
+    return KeptRun(path=path, ended_s=file.stat().st_mtime, size=size_of(path), finished=head.finished, locked=head.locked)
 
 
 def _is_same(path: Path, other: Path) -> bool:

@@ -7,7 +7,12 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Final
 
-_OURS: Final = ("run.sock", "compare-*.sock", "counts-*")
+from harness.frames import write_whole
+
+COUNTS: Final = "counts-*"
+"""The names of files with counts."""
+_KEPT_IN: Final = "kept-in"
+_OURS: Final = ("run.sock", "compare-*.sock", COUNTS, _KEPT_IN)
 _ORPHAN_SECONDS_MAX: Final = 1.0
 _ORPHAN_LOOK_SECONDS: Final = 0.02
 
@@ -31,6 +36,22 @@ class RunFolder:
     def compare_socket(self, number: int) -> str:
         """Where a compare worker listens for trials."""
         return str(self._path / f"compare-{number}.sock")
+
+    def keep_counts_in(self, folder: Path) -> None:
+        """Should the supervisor be killed, its workers put the counts there before they take this folder away."""
+        (self._path / _KEPT_IN).write_text(str(folder.absolute()), encoding="utf-8", errors="surrogateescape")
+
+    @property
+    def path(self) -> Path:
+        """Where it is."""
+        return self._path
+
+    def save_counts(self) -> None:
+        """Put the counts where they are to be kept, if anywhere. Never raises."""
+        with suppress(OSError, ValueError):
+            folder = Path((self._path / _KEPT_IN).read_text(encoding="utf-8", errors="surrogateescape"))
+            for path in self._path.glob(COUNTS):
+                write_whole(folder / path.name, path.read_bytes())
 
     def counts(self, place: int) -> Path:
         """The counts of an ingress worker and its successors."""
@@ -56,4 +77,6 @@ def remove_as_orphan(run_socket: str, supervisor: int) -> None:
         if time.monotonic() > deadline_s:
             return
         time.sleep(_ORPHAN_LOOK_SECONDS)
-    RunFolder(Path(run_socket).parent).remove()
+    folder = RunFolder(Path(run_socket).parent)
+    folder.save_counts()
+    folder.remove()

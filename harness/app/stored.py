@@ -9,6 +9,7 @@ from harness.app import audit, finish, judging_policy, parts
 from harness.app.context import StoredFacts
 from harness.core.errors import SetupError
 from harness.evidence.bets import TrialBets
+from harness.evidence.expected import ExpectedChanges
 from harness.evidence.gate import judge
 from harness.evidence.ledger import Ledger
 from harness.evidence.policy import Policy, PolicyOrigin
@@ -58,7 +59,8 @@ def judge_again(run: Path, policy: str | None = None, source: PolicySource = AS_
     if stored.record.bets_lost:
         raise SetupError(f"{stored.record.bets_lost} trials' bets were lost while it ran", where=str(run), fix="run it again")
     origin, chosen = _policy(facts, policy, source)
-    ledger = Ledger(chosen, endpoints=tuple(facts.endpoints), live=facts.live, control=facts.control, design=facts.design)
+    applied = ExpectedChanges(facts.expected.applied)
+    ledger = Ledger(chosen, endpoints=tuple(facts.endpoints), live=facts.live, control=facts.control, design=facts.design, accepted=applied)
     count = 0
     for frame in stored.bets():
         ledger.fold(_decoded(frame, run))

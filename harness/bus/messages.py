@@ -2,7 +2,7 @@
 
 ingress worker -> compare worker   Hello, then TRIAL frames; back: Done
 compare worker -> supervisor       Hello; RESULTS and COUNTERS frames, Alive, StreamOver, Failed; back: CompareOrders,
-                                   SeenEffects, Stop
+                                   Applied, SeenEffects, Stop
 ingress worker -> supervisor       Hello, Serving, Connected, Lost, Stopped, Failed; RECORD frames;
                                    back: IngressOrders, Comparers, Mirror, Reload, Stop
 """
@@ -51,6 +51,12 @@ class CompareOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """The accepted changes that are applied (encoded); empty for none."""
 
 
+class Applied(msgspec.Struct, frozen=True, tag=True, array_like=True):
+    """The accepted changes that are applied from now on (encoded); empty for none."""
+
+    expected: bytes
+
+
 class SeenEffects(msgspec.Struct, frozen=True, tag=True, array_like=True):
     """What collectors saw: trace, role and effect each; and until when nothing more will come (monotonic)."""
 
@@ -69,6 +75,8 @@ class IngressOrders(msgspec.Struct, frozen=True, tag=True, array_like=True):
     record: bool
     whole: bool = False
     """Whether answers that are all alike are handed on with their body too."""
+    resumes: int = 0
+    """How often the run went on after it was killed: names of trials must not come again."""
 
 
 class Comparers(msgspec.Struct, frozen=True, tag=True, array_like=True):
@@ -149,6 +157,7 @@ class Failed(msgspec.Struct, frozen=True, tag=True, array_like=True):
 Message = (
     Hello
     | CompareOrders
+    | Applied
     | SeenEffects
     | IngressOrders
     | Comparers

@@ -166,6 +166,7 @@ PROXY: Final = together(
     setting("--record", key="proxy.record", metavar="F", text="Write the traffic to a capture file."),
     setting("--for", key="proxy.duration_s", metavar="TIME", text="How long to run, e.g. 90s or 10m; else until stopped."),
     switch("--gate", key="proxy.gate", text="Let the verdict decide the exit code."),
+    switch("--resume", key="proxy.resume", text="Go on with the run in --out, where there is one that was killed."),
     setting(
         "--admin", key="proxy.admin", metavar="HOST:PORT", text="Where metrics, verdict and health are served; 127.0.0.1:9464 without it."
     ),

@@ -14,9 +14,10 @@ from harness.app.accept import Accepting, accept
 from harness.app.gate import run_gate
 from harness.app.stored import judge_again
 from harness.core.errors import UsageError
-from harness.core.labels import FindingClass, Kind, ReasonCode, VerdictState
-from harness.evidence.seen import Relation
-from harness.report.model import Report
+from harness.core.labels import Aspect, FindingClass, Kind, ReasonCode, VerdictState
+from harness.evidence.findings import finding_id
+from harness.evidence.seen import Relation, Seen
+from harness.report.model import FindingView, Report
 from harness.settings.expected_file import read_expected_file, written
 from tests.app.support import Handler, Heard, builds, capture, items, report_in, settings, shop
 
@@ -288,3 +289,142 @@ def test_entries_that_the_change_itself_adds_do_not_pass_unless_the_policy_says_
     trusted = ran(tmp_path / "trusted", shop(price=11), expected=str(path), policy_ref="main")
     assert trusted.verdict is VerdictState.PASS
     assert ReasonCode.SELF_ACCEPTED not in codes(trusted)
+
+
+def listed(*prices: int) -> Handler:
+    """A build that answers with a list."""
+
+    async def answer(request: web.Request) -> web.Response:
+        return web.json_response({"path": request.path, "items": [{"price": price} for price in prices]})
+
+    return answer
+
+
+def test_a_second_element_does_not_hide_behind_an_accepted_first_one(tmp_path: Path) -> None:
+    stable, path = listed(10, 20, 30), tmp_path / "expected.yaml"
+    first = ran(tmp_path / "first", listed(11, 20, 30), stable=stable)
+    (finding,) = first.findings
+    assert finding.path == "$.items[*].price"
+    accepted(tmp_path / "first", path, finding.id)
+    assert ran(tmp_path / "same", listed(11, 20, 30), stable=stable, expected=str(path)).verdict is VerdictState.PASS
+    for name, prices in {"another": (11, 20, 99), "null": (11, 20, None)}.items():
+        report = ran(tmp_path / name, listed(*prices), stable=stable, expected=str(path))  # type: ignore[arg-type]  # a null
+        assert (report.verdict, codes(report)[0]) == (VerdictState.FAIL, ReasonCode.ACCEPTED_BUT_CHANGED)
+
+    # Accepted again, all elements are known: that run has looked at them.
+    accepted(tmp_path / "another", path, finding.id)
+    (entry,) = read_expected_file(path)
+    assert {(10, 11), (30, 99)} <= set(entry.seen.values)
+    assert ran(tmp_path / "again", listed(11, 20, 99), stable=stable, expected=str(path)).verdict is VerdictState.PASS
+    report = ran(tmp_path / "third", listed(11, 21, 99), stable=stable, expected=str(path))
+    assert (report.verdict, codes(report)[0]) == (VerdictState.FAIL, ReasonCode.ACCEPTED_BUT_CHANGED)
+
+
+def test_of_more_elements_than_are_looked_at_an_answer_is_not_as_accepted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("harness.core.limits.EXPECTED_ELEMENTS_MAX", 3)
+    stable, path = listed(*[10] * 8), tmp_path / "expected.yaml"
+    ran(tmp_path / "first", listed(11, *[10] * 7), stable=stable)
+    accepted(tmp_path / "first", path, endpoints=("*",))
+    assert ran(tmp_path / "few", listed(*[11] * 4, *[10] * 4), stable=stable, expected=str(path)).verdict is VerdictState.PASS
+    report = ran(tmp_path / "many", listed(*[11] * 5, *[10] * 3), stable=stable, expected=str(path))
+    assert (report.verdict, codes(report)[0]) == (VerdictState.FAIL, ReasonCode.ACCEPTED_BUT_CHANGED)
+
+
+def clock(hours: int) -> Handler:
+    """A build whose clock is so many hours ahead."""
+
+    async def answer(request: web.Request) -> web.Response:
+        at = datetime.datetime.now(datetime.UTC) + datetime.timedelta(hours=hours)
+        return web.json_response({"path": request.path, "at": at.strftime("%Y-%m-%dT%H:%M:%S.%f")})
+
+    return answer
+
+
+def test_a_shift_of_noisy_values_is_accepted_by_endpoint_and_another_shift_fails(tmp_path: Path) -> None:
+    stable, path = clock(0), tmp_path / "expected.yaml"
+    first = ran(tmp_path / "first", clock(9), stable=stable)
+    assert first.verdict is VerdictState.FAIL
+    accepted(tmp_path / "first", path, endpoints=("GET /items/*",))
+    entries = read_expected_file(path)
+    assert Kind.DISTANCE in {entry.kind for entry in entries}
+    for entry in entries:
+        assert (entry.seen.relation, entry.seen.unit) == (Relation.DIFFERENCE, "s")
+        assert entry.seen.median == pytest.approx(9 * 3600, abs=60)
+
+    same = ran(tmp_path / "same", clock(9), stable=stable, expected=str(path))
+    assert same.verdict is VerdictState.PASS
+    assert {finding.finding_class for finding in same.findings} == {FindingClass.EXPECTED}
+    again, _ = judge_again(tmp_path / "same")
+    assert again.findings == same.findings
+    other = ran(tmp_path / "other", clock(-9), stable=stable, expected=str(path))
+    assert (other.verdict, codes(other)[0]) == (VerdictState.FAIL, ReasonCode.ACCEPTED_BUT_CHANGED)
+    again, _ = judge_again(tmp_path / "other")
+    assert again.reasons == other.reasons
+
+
+def view(failed: Path, aspect: Aspect, path: str, kind: Kind, seen: Seen) -> FindingView:
+    """A finding of another sort in the report of a run."""
+    found = report_in(failed).findings[0]
+    name = finding_id(found.endpoint, aspect, path, kind)
+    return msgspec.structs.replace(found, id=name, aspect=aspect, path=path, kind=kind, seen=seen)
+
+
+RATE = Seen(requests=100, changed=20, rate_low=0.1, rate_high=0.3, still_high=0.2)
+RATIO = Seen(relation=Relation.RATIO, low=1.2, high=1.4, median=1.3)
+SHIFT = Seen(relation=Relation.DIFFERENCE, low=1.0, high=2.0, median=1.5)
+SORTS = [
+    (Aspect.BODY, "$.at", Kind.DISTANCE, SHIFT),
+    (Aspect.BODY, "$.load", Kind.BIAS, SHIFT),
+    (Aspect.BODY, "$.id", Kind.STYLE, RATE),
+    (Aspect.BODY, "$.id", Kind.SEQUENCE, RATE),
+    (Aspect.BODY, "$.flag", Kind.MIX, RATE),
+    (Aspect.LATENCY, "p50", Kind.SLOWER, RATIO),
+    (Aspect.LATENCY, "tail2x", Kind.SLOWER, RATE),
+    (Aspect.DETERMINISM, "$.total", Kind.VALUE, RATE),
+]
+
+
+def test_noise_latency_and_determinism_are_accepted_with_what_was_seen_one_by_one_by_root_and_interactively(
+    failed: Path, tmp_path: Path
+) -> None:
+    views = tuple(view(failed, *sort) for sort in SORTS)
+    rooted = (views[0], *(msgspec.structs.replace(one, root=views[0].id) for one in views[1:]))
+    run, path = edited(failed, tmp_path / "run", findings=rooted), tmp_path / "f.yaml"
+    accepted(run, path, *(one.id for one in views))
+    wanted = {one.id: one.seen for one in views}
+    assert {entry.id: entry.seen for entry in read_expected_file(path)} == wanted
+    path = tmp_path / "root.yaml"
+    accepted(run, path, roots=(views[0].id,))
+    assert {entry.id: entry.seen for entry in read_expected_file(path)} == wanted
+    path = tmp_path / "asked.yaml"
+    accept(Accepting(run=run, reason="wanted", expires=LATER, by="Ann", file=str(path)), Heard(), today=TODAY, ask=lambda _: True)
+    assert {entry.id: entry.seen for entry in read_expected_file(path)} == wanted
+
+
+def test_must_change_is_refused_for_a_bias_and_taken_for_the_others(failed: Path, tmp_path: Path) -> None:
+    views = tuple(view(failed, *sort) for sort in SORTS)
+    run, path = edited(failed, tmp_path / "run", findings=views), tmp_path / "f.yaml"
+    with pytest.raises(UsageError, match="without must_change"):
+        accepted(run, path, *(one.id for one in views), must_change=True)
+    accepted(run, path, endpoints=("*",), must_change=True)
+    entries = read_expected_file(path)
+    assert all(entry.must_change for entry in entries)
+    assert {entry.kind for entry in entries} == {one.kind for one in views} - {Kind.BIAS}
+
+
+@pytest.mark.parametrize(
+    ("sort", "told"),
+    [
+        ((Aspect.LATENCY, "budget p99 300ms", Kind.SLOWER, RATE), "latency_budgets"),
+        ((Aspect.LATENCY, "p50", Kind.SLOWER, Seen(relation=Relation.RATIO, median=1.3)), "how much slower it may be is not known"),
+        ((Aspect.BODY, "$.at", Kind.DISTANCE, Seen()), "by how much values are off is not known"),
+        ((Aspect.BODY, "$.id", Kind.STYLE, Seen()), "how often it shows is not known"),
+        ((Aspect.BODY, "$", Kind.UNCOMPARABLE, Seen()), "could not be compared"),
+    ],
+)
+def test_what_could_be_held_to_nothing_is_refused_with_what_to_do(failed: Path, tmp_path: Path, sort: Any, told: str) -> None:
+    one = view(failed, *sort)
+    run = edited(failed, tmp_path / "run", findings=(one,))
+    with pytest.raises(UsageError, match=told):
+        accepted(run, tmp_path / "f.yaml", one.id)
+    assert not (tmp_path / "f.yaml").exists()

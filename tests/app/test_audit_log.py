@@ -250,3 +250,18 @@ def test_an_empty_file_is_a_chain_of_nothing(tmp_path: Path) -> None:
     assert (checked.lines, checked.last, checked.problems) == (0, "", ())
     with pytest.raises(SetupError, match="cannot be read"):
         verify(tmp_path / "b")
+
+
+def test_a_line_that_can_be_read_and_is_nested_too_deep_to_be_written_was_changed(tmp_path: Path) -> None:
+    path = tmp_path / "a"
+    lines = chain(path, 3)
+    found = []
+    for depth in (10, 500, *range(800, 1001), 5000, 50_000):  # one of them is read just so
+        nested = b'{"labels":' + b"[" * depth + b"]" * depth + b"," + lines[1][1:]
+        path.write_bytes(lines[0] + nested + lines[2])
+        found.append(verify(path).problems)
+        path.write_bytes(lines[0] + nested)
+        with pytest.raises(SetupError):
+            append(path, {"run": "x"})
+    assert all(found)
+    assert all(problems[0].startswith("line 2 ") for problems in found)

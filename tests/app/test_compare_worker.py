@@ -25,6 +25,7 @@ from harness.bus.frames import Frame, FrameSplitter, framed
 from harness.bus.messages import (
     ENCODER,
     Alive,
+    Applied,
     CompareOrders,
     Done,
     Failed,
@@ -234,6 +235,8 @@ def test_trials_in_which_nothing_differs_go_on_only_where_they_are_wanted(forwar
         equal, differing = rig.upward.results(2)
         assert bool(equal.trial) is forward_all
         assert differing.trial
+        assert decode_bets(equal.bets).at_hand is forward_all, "a finding on its latency must not name what nobody can keep"
+        assert decode_bets(differing.bets).at_hand
 
 
 def test_rules_of_the_orders_are_used() -> None:
@@ -553,3 +556,21 @@ def test_the_process_ends_quietly_where_its_supervisor_was_gone_before(monkeypat
     finally:
         gc.set_threshold(*thresholds)
     assert signal.SIGTERM in ignored
+
+
+def test_other_accepted_changes_are_applied_once_the_supervisor_tells_them() -> None:
+    place = (trial(0).endpoint, Aspect.BODY, "$.price", Kind.VALUE)
+    change = ExpectedChange(
+        id=finding_id(*place), endpoint=place[0], aspect=place[1], path=place[2], kind=place[3], reason="", by="", expires="", seen=Seen()
+    )
+    with running(orders=CompareOrders(ENCODER.encode(()), b"", False, expected=ENCODER.encode((change,)))) as rig, rig.stream(1) as stream:
+        stream.trial(trial(0, candidate=b'{"price":11}'))
+        (before,) = rig.upward.results(1)
+        rig.upward.send(Applied(b""))
+        number, after = 0, before
+        while decode_bets(after.bets).expected:  # it reads what it was told before long
+            number += 1
+            stream.trial(trial(number, candidate=b'{"price":11}'))
+            (after,) = rig.upward.results(1)
+        assert [len(decode_bets(result.bets).expected) for result in (before, after)] == [1, 0]
+        assert len(decode_bets(after.bets).bets) == 1

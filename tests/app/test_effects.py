@@ -19,6 +19,7 @@ from harness.core.errors import SetupError, UsageError
 from harness.core.labels import Aspect, Design, Kind, ReasonCode, Role, VerdictState
 from harness.core.redact import Redactor
 from harness.effects.egress.collector import EgressCollector
+from harness.report.model import Report
 from harness.settings.effects import EffectsSettings, EgressSettings
 from harness.settings.load import Loaded
 from harness.settings.schema import ReplaySettings, Settings, StoreSettings, TargetSettings, TargetsSettings
@@ -66,12 +67,16 @@ def test_a_build_that_does_the_same_passes_and_its_effects_were_seen(tmp_path: P
     assert (report.effects.complete, report.effects.timed_out) == (60, 0)
 
 
+def but_for_speed(report: Report) -> list[tuple[Aspect, Kind, str]]:
+    """What was found: a candidate that makes two calls where stable makes one is slower, too, which a busy machine may show."""
+    return [(found.aspect, found.kind, found.path) for found in report.findings if found.aspect is not Aspect.LATENCY]
+
+
 def test_a_call_that_is_made_twice_fails_though_every_answer_is_the_same(tmp_path: Path) -> None:
     outside = Outside()
     assert gate(tmp_path / "run", charge_twice, outside) == 1
     report = report_in(tmp_path / "run")
-    (finding,) = report.findings
-    assert (finding.aspect, finding.kind, finding.path) == (Aspect.EFFECTS, Kind.DUPLICATED, PATH)
+    assert but_for_speed(report) == [(Aspect.EFFECTS, Kind.DUPLICATED, PATH)]
     assert outside.seen["/charges"] == 4 * report.totals.compared
     assert judge_run(tmp_path / "run", None, Heard()) == 1, "judged again, from what was stored"
 
@@ -84,8 +89,7 @@ def test_what_was_recorded_answers_a_later_run_that_has_no_outside(tmp_path: Pat
     assert gate(tmp_path / "run", charge, gone, mode="tape", tape=tape) == 0
     assert report_in(tmp_path / "run").effects.watched[0].seen == {"stable": 60, "secondary": 60, "candidate": 60}
     assert gate(tmp_path / "faulty", charge_twice, gone, mode="tape", tape=tape) == 1
-    (finding,) = report_in(tmp_path / "faulty").findings
-    assert (finding.kind, finding.path) == (Kind.DUPLICATED, PATH)
+    assert but_for_speed(report_in(tmp_path / "faulty")) == [(Aspect.EFFECTS, Kind.DUPLICATED, PATH)]
     assert gone.seen.total() == 0, "no target has called outside"
 
 

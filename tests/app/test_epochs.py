@@ -3,6 +3,7 @@
 import asyncio
 import itertools
 import json
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -18,11 +19,14 @@ from harness.app.history import ClosedBy, HistoryEntry, read_history
 from harness.app.proxy import LiveRun
 from harness.app.stored import judge_again
 from harness.core.errors import SetupError
-from harness.core.labels import ReasonCode, Role, SkipReason, VerdictState
+from harness.core.labels import Aspect, FindingClass, Kind, ReasonCode, Role, SkipReason, VerdictState
 from harness.core.limits import WARM_UP_REQUESTS
 from harness.core.values import Totals
+from harness.evidence.expected import ExpectedChange
+from harness.evidence.findings import finding_id
 from harness.report.history import epoch_words
 from harness.report.model import RequestTotals
+from harness.settings.expected_file import written
 from harness.settings.schema import EpochSettings
 from harness.store import RunRecord, StoredRun
 from tests.app.support import Heard, builds, record_in, report_in
@@ -313,3 +317,52 @@ def test_a_build_that_mixes_with_another_is_inconclusive(tmp_path: Path, monkeyp
     assert len(read_history(out)) == 1
     assert json.loads((out / "report.json").read_bytes())["epoch"]["closed_by"] == "end"
     assert Role.CANDIDATE in report.run.targets
+
+
+class Tomorrow:
+    """A clock that can be put forward."""
+
+    def __init__(self) -> None:
+        self.ahead_s = 0.0
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns()
+
+    def time(self) -> float:
+        return time.time() + self.ahead_s
+
+
+def test_an_accepted_change_ends_on_its_last_day_in_a_running_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The epoch ends with it, workers are told, and what was accepted counts again in the next."""
+    quick(monkeypatch)
+    out, ui, clock = tmp_path / "run", Heard(), Tomorrow()
+    place = ("GET /items/{int}", Aspect.BODY, "$.price", Kind.VALUE)
+    head: dict[str, Any] = {"id": finding_id(*place), "endpoint": place[0], "aspect": place[1], "path": place[2], "kind": place[3]}
+    file = tmp_path / "expected.yaml"
+    file.write_text(written([ExpectedChange(**head, reason="wanted", by="Ann", expires="2099-12-31")]))
+
+    async def body() -> None:
+        async with builds(labelled(["one"], price=11)) as urls, traffic() as ask:
+            live_run = LiveRun(live(out, urls, sections={"expected": str(file)}), ui)
+            live_run._context.clock = clock  # type: ignore[assignment]  # a clock
+            async with served(live_run) as end:
+                for number in range(30):
+                    await ask(f"http://{live_run.address}/items/{number}")
+                await until(lambda: live_run.state().requests == 30)
+                clock.ahead_s = 80 * 366 * 86_400.0
+                await until(lambda: len(live_run.history()) == 2)
+                for number in range(1000, 1040):
+                    await ask(f"http://{live_run.address}/items/{number}")
+                await until(lambda: live_run.state().verdict is not None and live_run.state().verdict.state is VerdictState.FAIL)  # type: ignore[union-attr]  # not None, just asked
+                await end()
+
+    run(body)
+    assert [one.closed_by for one in read_history(out)] == [ClosedBy.ACCEPTANCE, ClosedBy.END]
+    first, second = report_in(out), report_in(out / "epochs" / "run.2")
+    accepted = {f.path: (f.finding_class, f.expected) for f in first.findings}
+    assert accepted["$.price"] == (FindingClass.EXPECTED, 30)
+    again = {f.path: (f.finding_class, f.expected) for f in second.findings}
+    assert again["$.price"] == (FindingClass.DIVERGENCE, 0)
+    assert ReasonCode.ACCEPTANCE_EXPIRED in [reason.code for reason in second.reasons]
+    judged, _ = judge_again(out / "epochs" / "run.2")
+    assert judged.reasons == second.reasons

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from harness.app.expecting import DEFAULT_FILE, file_of, load_expected, seen_views
+from harness.app.expecting import DEFAULT_FILE, as_of, file_of, has_expired, load_expected, seen_views
 from harness.core.errors import UsageError
 from harness.core.redact import Redactor
 from harness.evidence.bets import bets_of
@@ -120,3 +120,17 @@ def test_what_was_seen_is_kept_without_secrets_and_with_its_rate() -> None:
     assert (views["$.x"].changed, views["$.x"].requests) == (10, 40)
     assert (views["$.x"].rate_low, views["$.x"].rate_high) == pytest.approx((0.1269, 0.4120), abs=1e-4)
     assert (views["$.password"].relation, views["$.password"].values) == (Relation.ANY, ())
+
+
+def test_entries_end_while_a_run_goes_on(tmp_path: Path) -> None:
+    file = put(tmp_path, change("$.a", expires="2031-12-31"), change("$.b", expires="2032-06-30"))
+    facts = load_expected(str(file), None, started=STARTED)
+    assert not has_expired(facts, STARTED)
+    assert as_of(facts, STARTED) is facts
+    later = STARTED + 61
+    assert has_expired(facts, later)
+    over = as_of(facts, later)
+    assert ([one.path for one in over.applied], [one.path for one in over.expired]) == (["$.b"], ["$.a"])
+    assert not has_expired(over, later)
+    assert as_of(over, later + 366 * 86_400).applied == ()
+    assert len(as_of(over, later + 366 * 86_400).expired) == 2

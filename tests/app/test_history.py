@@ -77,3 +77,14 @@ def test_a_build_that_failed_is_not_forgotten_when_another_one_fails(tmp_path: P
     assert {"a", "b"} <= history.failed.keys()
     history.add(entry(200, VerdictState.FAIL, "one more"))
     assert (len(history.failed), "a" in history.failed) == (HISTORY_ENTRIES_MAX, False)
+
+
+def test_a_run_that_goes_on_knows_its_epochs(tmp_path: Path) -> None:
+    before = History(tmp_path)
+    before.add(entry(1, VerdictState.FAIL, "bad"))
+    before.add(entry(2))
+    after = History(tmp_path)
+    assert list(after.entries) == list(before.entries)
+    assert list(after.failed) == ["bad"]
+    after.add(entry(3))
+    assert [one.epoch for one in read_history(tmp_path)] == [1, 2, 3]

@@ -4,6 +4,7 @@ import random
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from harness.app import parts
@@ -15,7 +16,8 @@ from harness.proxy.address import HostRule
 from harness.proxy.copies import CopiesServer
 from harness.proxy.dispatch import Sink
 from harness.proxy.server import ProxyServer
-from harness.settings.schema import ProxySettings, Settings, TargetSettings, TargetsSettings
+from harness.settings.effects import EffectsSettings
+from harness.settings.schema import ConfirmSettings, ProxySettings, Settings, TargetSettings, TargetsSettings
 from tests.app.support import settings
 
 URLS = {Role.STABLE: "http://127.0.0.1:8001", Role.SECONDARY: "http://127.0.0.1:8002", Role.CANDIDATE: "https://candidate.example:8443"}
@@ -81,6 +83,25 @@ def test_a_target_that_is_the_proxy_itself_is_refused(listen: str, url: str, its
         assert caught.value.where == "targets.candidate"
     else:
         proxy_options(chosen)
+
+
+def test_stable_is_asked_twice_where_that_is_wanted_and_allowed() -> None:
+    alone = {role: URLS[role] for role in (Role.STABLE, Role.CANDIDATE)}
+    options = proxy_options(made(alone, secondary_self=True, workers=4))
+    assert options.control is Control.SELF
+    assert (options.dispatch.self_rps_max, options.dispatch.self_daily_max) == (0.25, 500), "shared out among the workers"
+    serving = Settings(
+        targets=TargetsSettings(stable=TargetSettings(url=URLS[Role.STABLE], production=True)),
+        proxy=ProxySettings(listen="127.0.0.1:0", secondary_self=True),
+    )
+    for refused, what in (
+        (made(secondary_self=True), "there is a secondary"),
+        (serving, "stable serves users"),
+        (msgspec.structs.replace(made(alone, secondary_self=True), effects=EffectsSettings(collect=("http",))), "cannot be told apart"),
+        (msgspec.structs.replace(made(alone, secondary_self=True, workers=4), confirm=ConfirmSettings(daily=3)), "a part of the day's"),
+    ):
+        with pytest.raises(UsageError, match=what):
+            proxy_options(refused)
 
 
 def test_every_key_arrives() -> None:

@@ -86,3 +86,17 @@ def test_no_secret_reaches_the_disk(tmp_path: Path) -> None:
     stored = msgspec.msgpack.encode(trials) + (tmp_path / "run" / "bets.msgpack").read_bytes()
     assert b"hunter2" not in stored
     assert b"correct-horse" not in stored
+
+
+def test_what_was_kept_before_counts_towards_the_bound(tmp_path: Path) -> None:
+    redactor = redactor_of(RedactSettings())
+    store = RunStore.create(tmp_path, RunRecord(id="run"), redact=lambda one: redact_trial(redactor, one))
+    keeper = StoreKeeper(store, redactor)
+    one = trial(1, candidate=b'{"price":11}')
+    comparison = compare_trial(one, PLAN)
+    for _ in range(STORED_PER_DIFFERENCE_MAX - 1):
+        keeper.recall(one.endpoint, comparison)
+    for _ in range(3):
+        keeper.keep_trial(partial(identity, one), comparison, endpoint=one.endpoint, exemplar=False)
+    store.close()
+    assert len(list(StoredRun.open(tmp_path / "run").trials())) == 1

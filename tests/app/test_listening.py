@@ -1,11 +1,12 @@
 """Listening for clients: one address for any number of workers, and never a share of somebody else's."""
 
+import asyncio
 import socket
 
 import pytest
 
 from harness.app import listening as module
-from harness.app.listening import listening_sockets
+from harness.app.listening import freed_sockets, listening_sockets
 from harness.core.errors import SetupError
 
 
@@ -85,3 +86,17 @@ def test_what_is_no_name_of_a_host_is_refused_in_words(host: str) -> None:
     with pytest.raises(SetupError, match="not the name of a host") as caught:
         listening_sockets(host, 0, 1)
     assert caught.value.where == f"{host}:0"
+
+
+def test_an_address_that_is_let_go_of_is_had(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "AGAIN_SECONDS", 0.01)
+    (holder,) = listening_sockets("127.0.0.1", 0, 1)
+    port = holder.getsockname()[1]
+
+    async def body() -> None:
+        with pytest.raises(SetupError):
+            await freed_sockets("127.0.0.1", port, 1, 0.0)
+        asyncio.get_running_loop().call_later(0.05, holder.close)
+        closing(await freed_sockets("127.0.0.1", port, 1, 60.0))
+
+    asyncio.run(body())

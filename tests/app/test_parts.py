@@ -183,6 +183,7 @@ def test_every_target_option_reaches_a_part() -> None:
         "ca_file",
         "verify",
         "build",
+        "production",
         "client_cert",
         "client_key",
         "server_name",

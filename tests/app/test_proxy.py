@@ -23,7 +23,7 @@ from harness.core.errors import SetupError, ShadowdiffError, UsageError
 from harness.core.labels import ReasonCode, Role, RunMode, VerdictState
 from harness.report.model import Report
 from harness.settings.load import Loaded
-from harness.settings.schema import EndpointSettings, ProxySettings, TargetSettings, TargetsSettings
+from harness.settings.schema import AuditSettings, EndpointSettings, ProxySettings, TargetSettings, TargetsSettings
 from tests.app.support import Heard, builds, evidence_threads, record_in, report_in, settings, shop
 
 NOBODY = "http://127.0.0.1:9"
@@ -273,6 +273,24 @@ def test_when_its_time_is_up_the_verdict_decides_only_where_it_is_asked_for(gate
     assert not any(said.startswith("admin") for said in ui.infos)
     assert record_in(out).finished
     assert judge_run(out, None, Heard()) == 3
+
+
+@pytest.mark.parametrize(
+    ("gate", "required", "code"), [(False, False, 0), (False, True, 4), (True, True, 3)], ids=["not required", "required", "with the gate"]
+)
+def test_a_verdict_that_has_to_be_in_the_audit_file_and_is_not_ends_no_run_cleanly(
+    gate: bool, required: bool, code: int, tmp_path: Path
+) -> None:
+    (tmp_path / "audit.jsonl").mkdir()
+    ui = Heard()
+
+    async def body() -> None:
+        sections = {"audit": AuditSettings(required=required)}
+        loaded = live(tmp_path / "run", {Role.STABLE: NOBODY}, gate=gate, duration_s=0.05, admin="", sections=sections)
+        assert await run_proxy(loaded, ui) == code
+
+    run(body)
+    assert any("not in the audit file" in said for said in ui.warnings)
 
 
 @pytest.mark.parametrize(("gate", "code"), [(True, 1), (False, 0)])

@@ -377,3 +377,66 @@ def test_the_fold_is_exchanged_between_two_steps_and_what_fails_changes_nothing(
         assert r.counts()[0] == 4 == counted + ledger.snapshot().seq
 
     run(body)
+
+
+def test_a_repeat_is_folded_beside_the_traffic_and_is_no_request() -> None:
+    """What was asked for an epoch that is over counts for nothing."""
+
+    async def body(rig: Rig) -> None:
+        wrong = msgspec.structs.replace(trial(0, candidate=b'{"price":11}'), fresh=False)
+        rig.take(ENCODER.encode([result(0, wrong)]))
+        while rig.results.folded < 1:
+            await asyncio.sleep(0.01)
+        again = trial(0, candidate=b'{"price":11}', repeat_of="t0")
+        compared = compare_trial(again, PLAN)
+        bets, first = bets_of(again, compared, b""), rig.results.fold
+        assert await rig.results.fold_repeat(first, bets, compared) == rig.ledger.questions.urgency(bets.request)
+        assert rig.ledger.repeats == 1
+        await rig.results.exchange(lambda fold: fold.successor(Ledger(Policy(), endpoints=("GET /items/{int}",)), rig.kept))
+        assert await rig.results.fold_repeat(first, bets, compared) is None
+        assert (rig.ledger.repeats, rig.results.fold.snapshot().repeats) == (1, 0)
+        await rig.results.stop(10)
+        assert rig.counts() == (1, 1, 0)
+
+    run(body)
+
+
+def test_what_was_folded_before_comes_first_and_until_then_nobody_gets_a_snapshot() -> None:
+    async def body() -> None:
+        fold, tally = Fold(Ledger(Policy())), Tally()
+        gate, left = threading.Event(), [2, 3, 0]
+
+        def recall() -> int:
+            assert gate.wait(60)
+            return left.pop(0)
+
+        results = Results(fold, tally, recall=recall)
+        results.start()
+        asked = asyncio.create_task(results.snapshot())
+        changed = asyncio.create_task(results.exchange(lambda present: present))
+        await asyncio.sleep(0)
+        assert not asked.done()
+        assert not changed.done()
+        gate.set()
+        await asked
+        await changed
+        assert (results.folded, left) == (5, [])
+        await results.stop(60)
+
+    asyncio.run(body())
+
+
+def test_stored_trials_that_cannot_be_folded_again_end_the_judging() -> None:
+    def recall() -> int:
+        raise ShadowdiffError("damaged", where="run", fix="begin another")
+
+    async def body() -> None:
+        results = Results(Fold(Ledger(Policy())), Tally(), recall=recall)
+        results.start()
+        with pytest.raises(ShadowdiffError, match="damaged"):
+            await results.snapshot()
+        with pytest.raises(ShadowdiffError, match="damaged"):
+            await results.stop(60)
+
+    asyncio.run(body())
+    assert evidence_threads() == []

@@ -62,3 +62,22 @@ def test_an_orphan_takes_it_away() -> None:
     done = subprocess.run([sys.executable, "-c", parent, folder.run_socket], capture_output=True, text=True, check=True, timeout=60)
     assert done.stdout == "done\n", "its output is read until the child has ended"
     assert not path.exists()
+
+
+def test_what_was_counted_is_kept_where_the_run_is(tmp_path: Path) -> None:
+    """By the worker that takes the folder of a dead supervisor away; a place that is gone does no harm."""
+    folder, path = filled()
+    folder.save_counts()
+    kept = tmp_path / "run"
+    kept.mkdir()
+    folder.keep_counts_in(kept)
+    folder.counts(0).write_bytes(b"some")
+    folder.save_counts()
+    assert [(found.name, found.read_bytes(), stat.S_IMODE(found.stat().st_mode)) for found in kept.iterdir()] == [
+        ("counts-0", b"some", 0o600)
+    ]
+    folder.keep_counts_in(tmp_path / "gone")
+    folder.save_counts()
+    assert folder.path == path
+    folder.remove()
+    assert not path.exists()

@@ -19,7 +19,7 @@ REPLAY = (
 SOURCE = "policy-ref require-policy-digest"
 LABELS = "label labels-from-git"
 EPOCHS = "build build-header version-path epoch"
-LIVE = "listen stable candidate secondary record for gate admin allow-writes policy out config expected"
+LIVE = "listen stable candidate secondary record for gate resume admin allow-writes policy out config expected"
 PROTECTION = (
     "workers compare-workers ingress mitm-mode mitm-dir mitm-http3 clients-max tls-cert tls-key via forwarded-for "
     "sample sample-key exclude default-exclusions "

@@ -1,5 +1,6 @@
 """Programs that mirror requests (nginx, Envoy), builds that answer and log (nginx), and the server of copies, as processes."""
 
+import asyncio
 import json
 import os
 import shutil
@@ -7,13 +8,14 @@ import signal
 import socket
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Collection, Coroutine, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import pytest
 
 from harness.resources import read_config
+from harness.targets.listeners import listens_below
 from tests.e2e.live import WAIT_S, free_port
 from tests.e2e.support import ROOT, SHADOWDIFF
 
@@ -21,6 +23,8 @@ BUILDS = ("origin", "stable", "secondary", "candidate")
 """What the clients are served from, its double, and the two others."""
 EXAMPLES = {"nginx": "nginx/copies.conf", "envoy": "envoy/copies.yaml"}
 """The documented configurations, which are what is tested."""
+
+PORT_ATTEMPTS = 5
 
 _NGINX = """
 worker_processes 1; daemon off; pid {folder}/pid; error_log {folder}/errors;
@@ -67,17 +71,44 @@ class Builds:
         return [(host, method, target, mark) for host, method, target, mark in (line.split(" ") for line in whole.splitlines())]
 
 
+class PortTakenError(Exception):
+    """Somebody else took a port between the moment when it was free and the one when a program was to listen on it."""
+
+
+def on_free_ports(scenario: Callable[[Path], Coroutine[None, None, None]], folder: Path) -> None:
+    """Play a scenario in a folder of its own; where a port that it chose is taken meanwhile, anew, with other ports."""
+    for attempt in range(PORT_ATTEMPTS - 1):
+        with suppress(PortTakenError):
+            asyncio.run(scenario(_made(folder / str(attempt))))
+            return
+    asyncio.run(scenario(_made(folder / "last")))
+
+
+def _made(folder: Path) -> Path:
+    folder.mkdir()
+    return folder
+
+
+def _alive(process: "subprocess.Popen[bytes] | subprocess.Popen[str]", *logs: Path) -> None:
+    """Raise what a program that has ended says: PortTakenError, or what else is wrong with it."""
+    if process.poll() is not None:
+        said = "\n".join(log.read_text(encoding="utf-8") for log in logs if log.exists())
+        if "address already in use" in said.lower():
+            raise PortTakenError(said)
+        raise AssertionError(said)
+
+
 @contextmanager
-def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
-    """A program that listens on a port, ended when its test ends."""
-    with log.open("wb") as sink:
+def _running(command: list[str], ports: Collection[int], *logs: Path) -> Iterator[None]:
+    """A program that listens on ports itself, ended when its test ends. Its output goes to the first log."""
+    with logs[0].open("wb") as sink:
         process = subprocess.Popen(command, stdout=sink, stderr=sink)
     try:
         deadline = time.monotonic() + WAIT_S
         while True:
-            assert process.poll() is None, log.read_text(encoding="utf-8")
+            _alive(process, *logs)
             assert time.monotonic() < deadline, f"{command[0]} never listened"
-            with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+            if all(map(_is_ours, ports)):
                 break
             time.sleep(0.05)
         yield
@@ -88,6 +119,15 @@ def _running(command: list[str], port: int, log: Path) -> Iterator[None]:
         except subprocess.TimeoutExpired:
             process.kill()
             process.wait()
+
+
+def _is_ours(port: int) -> bool:
+    """Whether a program that was started here listens on the port, as far as that can be told: a stranger may, too."""
+    if Path("/proc/net/tcp").exists():
+        return listens_below(os.getpid(), port)
+    with suppress(OSError), socket.create_connection(("127.0.0.1", port), 1):
+        return True
+    return False
 
 
 def _nginx(folder: Path, inside: str) -> list[str]:
@@ -104,7 +144,7 @@ def builds(folder: Path) -> Iterator[Builds]:
     place = folder / "builds"
     servers = "".join(_BUILD.format(port=port, folder=place, name=name) for name, port in ports.items())
     seen = "log_format seen '$http_host $request_method $request_uri $http_x_shadowdiff_shadow';"
-    with _running(_nginx(place, seen + servers), ports[BUILDS[-1]], folder / "builds.log"):
+    with _running(_nginx(place, seen + servers), ports.values(), folder / "builds.log", place / "early", place / "errors"):
         yield Builds(place, ports)
 
 
@@ -123,7 +163,7 @@ def mirror(kind: str, folder: Path, *, origin: int, copies: int) -> Iterator[int
         config = folder / "envoy.yaml"
         config.write_text(example, encoding="utf-8")
         command = [needed("envoy"), "-c", str(config), "--concurrency", "1", "-l", "error", "--disable-hot-restart"]
-    with _running(command, port, folder / "mirror.log"):
+    with _running(command, [port], folder / "mirror.log", folder / "mirror" / "early", folder / "mirror" / "errors"):
         yield port
 
 
@@ -159,7 +199,7 @@ def copies(folder: Path, port: int, targets: Builds) -> Iterator[Copies]:
     try:
         deadline = time.monotonic() + WAIT_S
         while "serving on" not in said.read_text(encoding="utf-8"):
-            assert process.poll() is None, said.read_text(encoding="utf-8")
+            _alive(process, said)
             assert time.monotonic() < deadline, "it never served"
             time.sleep(0.02)
         yield Copies(process, out)

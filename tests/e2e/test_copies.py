@@ -2,13 +2,15 @@
 
 import asyncio
 import signal
+import socket
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
+from tests.e2e import mirrors
 from tests.e2e.live import WAIT_S, free_port
-from tests.e2e.mirrors import EXAMPLES, Builds, builds, copies, mirror
+from tests.e2e.mirrors import EXAMPLES, Builds, PortTakenError, builds, copies, mirror, on_free_ports
 from tests.proxy.rig import fields, read_body, until
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(300)]
@@ -62,12 +64,12 @@ def adds_up(totals: dict[str, int | dict[str, int]]) -> bool:
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_each_copy_becomes_one_trial_under_the_clients_host(kind: str, tmp_path: Path) -> None:
-    async def main() -> None:
+    async def main(folder: Path) -> None:
         port = free_port()
         with (
-            builds(tmp_path) as targets,
-            copies(tmp_path, port, targets) as taker,
-            mirror(kind, tmp_path, origin=targets.ports["origin"], copies=port) as front,
+            builds(folder) as targets,
+            copies(folder, port, targets) as taker,
+            mirror(kind, folder, origin=targets.ports["origin"], copies=port) as front,
         ):
             reader, writer = await asyncio.open_connection("127.0.0.1", front)
             for number in range(10):
@@ -84,38 +86,38 @@ def test_each_copy_becomes_one_trial_under_the_clients_host(kind: str, tmp_path:
             assert len(targets.seen("origin")) == 50
             assert {mark for _, _, _, mark in targets.seen("origin")} == {"-"}, "clients' own requests carry no mark"
 
-    asyncio.run(main())
+    on_free_ports(main, tmp_path)
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_killed_under_load_no_clients_answer_changes(kind: str, tmp_path: Path) -> None:
-    async def main() -> None:
+    async def main(folder: Path) -> None:
         port = free_port()
-        with builds(tmp_path) as targets, mirror(kind, tmp_path, origin=targets.ports["origin"], copies=port) as front:
+        with builds(folder) as targets, mirror(kind, folder, origin=targets.ports["origin"], copies=port) as front:
             await load(front, "before", 100)
-            with copies(tmp_path, port, targets) as first:
+            with copies(folder, port, targets) as first:
                 await load(front, "first", 50)
                 await seen_of(targets, "first")
                 await load(front, "killed", 2000, lambda answered: first.signal(signal.SIGKILL) if answered == 700 else None)
                 assert first.process.wait() == -signal.SIGKILL
-            with copies(tmp_path, port, targets) as second:
+            with copies(folder, port, targets) as second:
                 await load(front, "again", 300)
                 await seen_of(targets, "again")
                 totals = second.end()
                 assert totals["compared"]
                 assert adds_up(totals), totals
 
-    asyncio.run(main())
+    on_free_ports(main, tmp_path)
 
 
 @pytest.mark.parametrize("kind", EXAMPLES)
 def test_hanging_under_load_no_clients_answer_changes(kind: str, tmp_path: Path) -> None:
-    async def main() -> None:
+    async def main(folder: Path) -> None:
         port = free_port()
         with (
-            builds(tmp_path) as targets,
-            copies(tmp_path, port, targets) as taker,
-            mirror(kind, tmp_path, origin=targets.ports["origin"], copies=port) as front,
+            builds(folder) as targets,
+            copies(folder, port, targets) as taker,
+            mirror(kind, folder, origin=targets.ports["origin"], copies=port) as front,
         ):
             await load(front, "hung", 200, lambda answered: taker.signal(signal.SIGSTOP) if answered == 120 else None)
             taker.signal(signal.SIGCONT)
@@ -125,4 +127,44 @@ def test_hanging_under_load_no_clients_answer_changes(kind: str, tmp_path: Path)
             assert totals["compared"]
             assert adds_up(totals), totals
 
-    asyncio.run(main())
+    on_free_ports(main, tmp_path)
+
+
+@pytest.mark.parametrize("who", ["builds", "mirror", "copies"])
+def test_a_port_that_somebody_takes_meanwhile_is_no_failure(who: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with socket.socket() as stranger:
+        stranger.bind(("127.0.0.1", 0))
+        stranger.listen()
+        taken = stranger.getsockname()[1]
+        tried: list[Path] = []
+
+        async def main(folder: Path) -> None:
+            tried.append(folder)
+            offer = taken if len(tried) == 1 else free_port()
+            if who == "builds":
+                numbers = iter([free_port(), offer, free_port(), free_port()])
+                monkeypatch.setattr(mirrors, "free_port", lambda: next(numbers))
+                with builds(folder) as targets:
+                    assert offer in targets.ports.values()
+            elif who == "mirror":
+                monkeypatch.setattr(mirrors, "free_port", lambda: offer)
+                with mirror("nginx", folder, origin=9, copies=9) as front:
+                    assert front == offer
+            else:
+                with copies(folder, offer, Builds(folder, dict.fromkeys(mirrors.BUILDS, 9))) as taker:
+                    taker.end()
+
+        on_free_ports(main, tmp_path)
+        assert len(tried) == 2
+
+
+def test_a_port_that_is_never_free_is_said(tmp_path: Path) -> None:
+    tried: list[Path] = []
+
+    async def main(folder: Path) -> None:
+        tried.append(folder)
+        raise PortTakenError("Address already in use")
+
+    with pytest.raises(PortTakenError):
+        on_free_ports(main, tmp_path)
+    assert len(tried) == mirrors.PORT_ATTEMPTS

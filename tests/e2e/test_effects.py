@@ -35,9 +35,10 @@ EXPECTED = {
 """What each planted fault must show, by path of the checkout: written down from the shop's source, before any run."""
 
 
-@pytest.fixture(scope="module")
-def around(tmp_path_factory: pytest.TempPathFactory) -> Iterator[World]:
-    with world(tmp_path_factory.mktemp("world")) as made:
+@pytest.fixture
+def around(tmp_path: Path) -> Iterator[World]:
+    """One for each test: what a faulty build has written is other state for the next one."""
+    with world(tmp_path / "world") as made:
         yield made
 
 

@@ -175,6 +175,28 @@ def test_a_session_is_sent_one_by_one_and_sessions_at_once() -> None:
     assert overlaps == []
 
 
+@pytest.mark.parametrize(("concurrency", "sessions", "alone"), [(1, 4, True), (4, 1, True), (2, 2, False)])
+def test_a_trial_knows_whether_its_pass_sends_one_request_at_a_time(concurrency: int, sessions: int, alone: bool) -> None:
+    harness = Harness()
+    entries = [entry(request(target=f"/x/{number}", headers=user(f"user{number % sessions}"))) for number in range(8)]
+    result = asyncio.run(run_pass(job(entries, concurrency=concurrency), harness.io))
+    assert {trial.alone for trial in harness.trials} == {alone}
+    assert result.alone is alone
+    assert len(harness.trials) == 8
+
+
+def test_how_long_the_trials_took_one_after_the_other_is_told() -> None:
+    """Two at once: the pass is shorter than its trials together."""
+
+    async def send(role: Role, sent: Request) -> Exchange:
+        await asyncio.sleep(0.05)
+        return Exchange(request=sent, response=response(200))
+
+    result = asyncio.run(run_pass(job(reads(6), concurrency=6), Harness(send).io))
+    assert result.sent_s >= 6 * 0.05
+    assert result.sent_s > result.elapsed_s
+
+
 def test_requests_are_made_fit_and_the_trial_keeps_them_as_captured() -> None:
     captured = Request("GET", "/", (("Host", "a"), ("Connection", "keep-alive"), ("Accept-Encoding", "br")), host="a")
 
