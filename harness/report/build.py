@@ -135,7 +135,14 @@ def build_report(
         coverage=coverage or coverage_of(snapshot),
         settings=tuple(settings),
         effects=watched,
+        repeats=_repeats(snapshot),
     )
+
+
+def _repeats(snapshot: Snapshot) -> dict[Role, int]:
+    if not snapshot.repeats:
+        return {}
+    return {Role.STABLE: snapshot.repeats_of_stable, Role.SECONDARY: snapshot.repeats, Role.CANDIDATE: snapshot.repeats}
 
 
 def settings_used(values: Mapping[str, tuple[object, str]]) -> tuple[SettingUsed, ...]:
@@ -233,6 +240,7 @@ def _finding_view(evidence: Evidence, exemplars: Iterable[Exemplar]) -> FindingV
         exemplars=tuple(exemplars),
         latency=None if evidence.latency is None else _finite_effect(evidence.latency),
         expected=evidence.expected,
+        occurs=evidence.occurs,
     )
 
 

@@ -10,7 +10,7 @@ from rich.text import Text
 
 from harness.core.labels import ReasonCode, VerdictState
 from harness.core.limits import REPORT_TABLE_ROWS_MAX
-from harness.report.model import EpochFacts
+from harness.report.model import EpochFacts, ResumedFacts
 from harness.report.text import clean
 
 
@@ -31,12 +31,27 @@ class Line(Protocol):
     def requests(self) -> int: ...
     @property
     def alpha(self) -> float: ...
+    @property
+    def resumed(self) -> int: ...
+    @property
+    def lost(self) -> int: ...
 
 
 def epoch_words(epoch: EpochFacts | None) -> str:
-    """One sentence on the epoch and on what a false alarm has for a chance; empty where there is none to speak of."""
+    """One sentence on the epoch and on what a false alarm has for a chance, and one for each time that it was resumed; empty where
+    there is none to speak of."""
     if epoch is None:
         return ""
+    return " ".join([_chance(epoch), *map(resumed_words, epoch.resumed)])
+
+
+def resumed_words(resumed: ResumedFacts) -> str:
+    """One sentence on what a kill has cost."""
+    lost = "1 request" if resumed.lost == 1 else f"{resumed.lost:,} requests"
+    return f"Resumed at {resumed.at} after the proxy was killed: {lost} lost, those under way and of at most {resumed.seconds:g} s before."
+
+
+def _chance(epoch: EpochFacts) -> str:
     said = f"Epoch {epoch.number}: a false alarm has a chance of at most {_percent(epoch.alpha)} in it"
     if epoch.runs_a_month is None or epoch.alpha_a_month is None or epoch.period_s is None:
         return f"{said}, and as much in each further one."
@@ -47,12 +62,15 @@ def epoch_words(epoch: EpochFacts | None) -> str:
 def history_view(lines: Iterable[Line]) -> RenderableType:
     """All epochs, one a line, the newest last."""
     table = Table(box=None, pad_edge=False, show_edge=False, header_style="bold", padding=(0, 2, 0, 0))
-    for name in ("Epoch", "Since (UTC)", "Verdict", "Reason", "Compared", "Alpha", "Build"):
-        table.add_column(name, overflow="fold")
     shown = list(lines)
+    resumed = any(line.resumed for line in shown)
+    for name in ("Epoch", "Since (UTC)", "Verdict", "Reason", "Compared", *(("Lost",) if resumed else ()), "Alpha", "Build"):
+        table.add_column(name, overflow="fold")
     for line in shown[-REPORT_TABLE_ROWS_MAX:]:
         since = time.strftime("%Y-%m-%d %H:%M:%S", time.gmtime(line.since))
-        cells = (str(line.epoch), since, str(line.verdict), str(line.reason), f"{line.requests:,}", _percent(line.alpha), clean(line.build))
+        verdict, reason, build = str(line.verdict), str(line.reason), clean(line.build)
+        lost = (f"{line.lost:,}",) if resumed else ()
+        cells = (str(line.epoch), since, verdict, reason, f"{line.requests:,}", *lost, _percent(line.alpha), build)
         table.add_row(*map(Text, cells))
     left = len(shown) - REPORT_TABLE_ROWS_MAX
     more = [Text(f"... and {left:,} before them in history.jsonl")] if left > 0 else []

@@ -16,6 +16,7 @@ from harness.report.effect_layout import COLUMNS, EffectRow, TableCard, differin
 from harness.report.frames import latency_frame
 from harness.report.history import epoch_words
 from harness.report.model import AnswerView, Exemplar, FindingView, Report
+from harness.report.occurs_words import occurs_detail
 from harness.report.sidebyside import Row, side_by_side
 from harness.report.text import count_of, milliseconds, percent, visible
 
@@ -106,6 +107,7 @@ def render_html(report: Report) -> str:
         latency=_latency_rows(report),
         effects=_effects_card(report),
         fx=effect_words,
+        occurs_detail=occurs_detail,
         columns=COLUMNS,
         State=VerdictState,
     )

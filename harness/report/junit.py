@@ -11,10 +11,11 @@ from harness.report.model import FindingView, Report
 from harness.report.text import count_of, visible
 from harness.report.words import (
     evidence_words,
+    followers_words,
     more_words,
-    next_steps,
     place_words,
     reason_words,
+    steps_of,
     summary_words,
     verdict_word,
     what_words,
@@ -73,9 +74,10 @@ def _properties(report: Report) -> ET.Element:
 def _verdict_case(report: Report) -> ET.Element:
     case = _case("verdict", "verdict", report.run.seconds)
     lines: list[str] = []
-    for step, reasons in next_steps(report.reasons):
-        lines += [f"{reason_words(reason, report)} [{reason.code.value}]" for reason in reasons]
-        lines += [f"  next: {step}"] if step else []
+    for step in steps_of(report):
+        lines += [f"{reason_words(reason, report)} [{reason.code.value}]" for reason in step.reasons]
+        lines += [followers_words(len(step.followers))] if step.followers else []
+        lines += [f"  next: {step.next_step}"] if step.next_step else []
     message = reason_words(report.reasons[0], report) if report.reasons else summary_words(report)
     if report.verdict is VerdictState.FAIL:
         _outcome(case, "failure", message, "divergence", lines)

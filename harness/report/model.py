@@ -27,7 +27,7 @@ from harness.core.labels import (
 from harness.core.watched import EffectsFacts
 from harness.evidence.seen import Seen
 from harness.evidence.slices import Slice
-from harness.evidence.snapshot import Blocking, Bound, Interval, LatencyChannel, LatencyEffect, Reason, TargetLatency
+from harness.evidence.snapshot import Blocking, Bound, Interval, LatencyChannel, LatencyEffect, Occurs, Reason, TargetLatency
 from harness.report.text import clean
 
 SCHEMA: Final = "shadowdiff-report-1"
@@ -266,6 +266,8 @@ class FindingView(msgspec.Struct, frozen=True, kw_only=True):
     """Who accepted it, why and until when."""
     latency: LatencyEffect | None = None
     """How large it is, for a finding on latency: ratio, quantiles, and the share that is beyond."""
+    occurs: Occurs | None = None
+    """When it happens: always, sometimes, only under load or only alone, by passes."""
 
 
 class LatencyView(msgspec.Struct, frozen=True, kw_only=True):
@@ -336,13 +338,24 @@ class SettingUsed(msgspec.Struct, frozen=True, kw_only=True):
     source: str
 
 
+class ResumedFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """The proxy was killed, and this epoch resumed by another process: the same run, with the same alpha."""
+
+    at: str
+    """UTC, such as 2031-05-17T09:30:00Z."""
+    lost: int
+    """Requests that had no outcome stored when it was killed; they are in `totals.shed` as `killed`, and count as not completed."""
+    seconds: float
+    """The evidence that was lost is of so many seconds at most, beside that of requests under way."""
+
+
 class EpochFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Which epoch of a live run the report is about, and what a false alarm has for a chance."""
 
     number: int
     """From 1."""
     closed_by: str
-    """Why it ended: `build`, `period`, `request` or `end` (of the run)."""
+    """Why it ended: `build`, `period`, `acceptance`, `request` or `end` (of the run)."""
     period_s: float | None = None
     """How long an epoch lasts at most, in seconds; null without such a bound."""
     alpha: float
@@ -351,6 +364,8 @@ class EpochFacts(msgspec.Struct, frozen=True, kw_only=True):
     """Epochs in a month of 31 days, with a period; a change of build makes one more."""
     alpha_a_month: float | None = None
     """Chance of a false alarm in any of them, at most: `alpha` for each (union bound)."""
+    resumed: tuple[ResumedFacts, ...] = ()
+    """When the epoch went on after the proxy had been killed, oldest first."""
 
 
 class Report(msgspec.Struct, frozen=True, kw_only=True):
@@ -398,6 +413,8 @@ class Report(msgspec.Struct, frozen=True, kw_only=True):
     """What was watched of side effects: by which collectors, what belongs to no request, how stored tables ended."""
     epoch: EpochFacts | None = None
     """Which epoch of a live run this is; null for a capture."""
+    repeats: dict[Role, int] = {}
+    """How often each target was asked again about live traffic, to see whether a difference comes back; empty where none was."""
 
 
 def encode_report(report: Report) -> bytes:

@@ -41,6 +41,7 @@ def redact_comparison(redactor: Redactor, comparison: Comparison) -> Comparison:
                 difference,
                 left=_preview(redactor, difference, difference.left),
                 right=_preview(redactor, difference, difference.right),
+                further=None,
                 note=redactor.text(difference.note),
             )
             for difference in differences
@@ -51,6 +52,7 @@ def redact_comparison(redactor: Redactor, comparison: Comparison) -> Comparison:
         stable_candidate=safe(comparison.stable_candidate),
         stable_secondary=safe(comparison.stable_secondary),
         secondary_candidate=safe(comparison.secondary_candidate),
+        again=tuple(msgspec.structs.replace(one, differences=safe(one.differences)) for one in comparison.again),
     )
 
 

@@ -24,6 +24,7 @@ from harness.evidence.slices import COVERAGE, Slice
 from harness.evidence.snapshot import Evidence, Reason
 from harness.report.effect_words import effect_kind_words, effect_place_words, often_words, table_lines, times_words
 from harness.report.model import FindingView, Report
+from harness.report.occurs_words import occurs_words
 from harness.report.text import clean, count_of, percent
 
 KIND_WORDS: Final[dict[Kind, str]] = {
@@ -89,6 +90,7 @@ SHED_WORDS: Final[dict[ShedReason, str]] = {
     ShedReason.RATE: "given up before sending: more requests a second than the shadow targets may get",
     ShedReason.BREAKER: "given up before sending: a shadow target had failed or was slow too often",
     ShedReason.WORKER_LOST: "lost: a worker process ended before they were compared",
+    ShedReason.KILLED: "lost: the proxy was killed before they were stored, and resumed",
     ShedReason.LAG: "given up before sending: the receiver of copies was behind",
 }
 
@@ -134,6 +136,15 @@ class Why(msgspec.Struct, frozen=True):
 
     lines: tuple[str, ...]
     next_step: str
+
+
+class Step(msgspec.Struct, frozen=True):
+    """Reasons with the same next step."""
+
+    next_step: str
+    reasons: tuple[Reason, ...]
+    followers: tuple[Reason, ...] = ()
+    """Those about findings that follow from one that a reason above is about: they are counted, and not told one by one."""
 
 
 class Family(msgspec.Struct, frozen=True):
@@ -184,6 +195,8 @@ def evidence_words(finding: FindingView, report: Report) -> str:
         words += f"; in {finding.followers:,} of them its session had differed before"
     if finding.repeats:
         words += f"; came back in {finding.confirmed:,} of {count_of(finding.repeats, 'repeat')}"
+    if when := occurs_words(finding):
+        words += f"; {when}"
     if finding.slice is not None:
         words += f"; {finding.slice.sentence}"
     return words + accepted_words(finding)
@@ -286,19 +299,38 @@ def next_steps(reasons: Iterable[Reason]) -> list[tuple[str, tuple[Reason, ...]]
     return [(step, tuple(group)) for step, group in groups.items()]
 
 
+def steps_of(report: Report) -> list[Step]:
+    """The reasons by next step, apart where they are about findings that follow from another one that is told."""
+    top = {follower.id: family.root.id for family in families(report.findings) for follower in family.followers}
+    found: list[Step] = []
+    for step, group in next_steps(report.reasons):
+        about = {reason.finding for reason in group}
+        below = [one.code in LISTED_WORDS and one.finding in top and top[one.finding] in about for one in group]
+        told, followers = (tuple(one for one, is_below in zip(group, below, strict=True) if is_below is which) for which in (False, True))
+        found.append(Step(step, told, followers))
+    return found
+
+
+def followers_words(count: int) -> str:
+    """How many reasons of a step are not told one by one."""
+    return f"{count_of(count, 'further finding follows', 'further findings follow')} from these."
+
+
 def why_words(report: Report, listed: Collection[str] = ()) -> list[Why]:
     """The reasons in words, by next step. Those about findings in `listed` (ids), which a table above has, are only counted."""
     found: list[Why] = []
-    for step, group in next_steps(report.reasons):
+    for step in steps_of(report):
         counts: dict[ReasonCode, int] = {}
         lines: list[str] = []
-        for reason in group:
+        rest = sum(reason.finding not in listed for reason in step.followers)
+        for reason in (*step.reasons, *(one for one in step.followers if one.finding in listed)):
             if reason.finding in listed and reason.code in LISTED_WORDS:
                 counts[reason.code] = counts.get(reason.code, 0) + 1
             else:
                 lines.append(reason_words(reason, report))
         told = [f"{count_of(count, *LISTED_WORDS[code])}, listed above." for code, count in counts.items()]
-        found.append(Why(lines=(*told, *lines), next_step=step))
+        below = (followers_words(rest),) if rest else ()
+        found.append(Why(lines=(*told, *lines, *below), next_step=step.next_step))
     return found
 
 
@@ -379,6 +411,8 @@ def summary_words(report: Report) -> str:
         words.append(f"{undecided:,} undecided")
     if report.passes > 1:
         words.append(count_of(report.passes, "pass", "passes"))
+    if report.repeats:
+        words.append("asked again: " + ", ".join(f"{role} {count:,} times" for role, count in report.repeats.items()))
     return ", ".join(words)
 
 

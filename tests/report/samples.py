@@ -18,6 +18,7 @@ from harness.core.labels import (
     ErrorKind,
     FindingClass,
     Kind,
+    Occurrence,
     ReasonCode,
     Role,
     RunMode,
@@ -41,7 +42,7 @@ from harness.core.values import (
 from harness.evidence.policy import Policy
 from harness.evidence.slice_words import sentence_of
 from harness.evidence.slices import Slice
-from harness.evidence.snapshot import Blocking, Bound, EndpointState, Evidence, Interval, Reason, Snapshot, TargetLatency, Verdict
+from harness.evidence.snapshot import Blocking, Bound, EndpointState, Evidence, Interval, Occurs, Reason, Snapshot, TargetLatency, Verdict
 from harness.report.build import build_report, settings_used
 from harness.report.exemplars import build_exemplar
 from harness.report.model import Blind, CaptureFacts, Exemplar, Provenance, Report, RunFacts, TargetFacts
@@ -68,6 +69,7 @@ def evidence(
     confirmed: int = 0,
     repeats: int = 0,
     confined: Slice | None = None,
+    occurs: Occurs | None = None,
 ) -> Evidence:
     rate = (diverged - control) / compared
     return Evidence(
@@ -92,6 +94,7 @@ def evidence(
         confirmed=confirmed,
         repeats=repeats,
         slice=confined,
+        occurs=occurs,
     )
 
 
@@ -209,6 +212,7 @@ FINDINGS = (
         compared=36,
         diverged=8,
         confined=IN_YEN,
+        occurs=Occurs(when=Occurrence.ONLY_UNDER_LOAD, parallel=9, parallel_shown=9, alone=3),
     ),
 )
 NOISE = tuple(

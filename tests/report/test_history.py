@@ -8,7 +8,7 @@ from rich.console import Console
 from harness.core.labels import ReasonCode, VerdictState
 from harness.core.limits import REPORT_TABLE_ROWS_MAX
 from harness.report.history import epoch_words, history_view
-from harness.report.model import EpochFacts
+from harness.report.model import EpochFacts, ResumedFacts
 
 
 class Shown(NamedTuple):
@@ -19,6 +19,8 @@ class Shown(NamedTuple):
     reason: ReasonCode = ReasonCode.CLAIM_REACHED
     requests: int = 1234
     alpha: float = 0.01
+    resumed: int = 0
+    lost: int = 0
 
 
 def text(lines: list[Shown]) -> str:
@@ -34,6 +36,18 @@ def test_every_epoch_is_a_line_and_hostile_labels_do_no_harm() -> None:
     assert "1,234" in said
     assert "fail" in said
     assert "\x1b" not in said
+
+
+def test_what_a_kill_has_cost_is_said_of_the_epoch_and_in_the_list() -> None:
+    facts = ResumedFacts(at="2031-05-17T09:30:00Z", lost=1, seconds=5.0)
+    several = ResumedFacts(at="2031-05-18T00:00:00Z", lost=1200, seconds=5.0)
+    said = epoch_words(EpochFacts(number=1, closed_by="end", alpha=0.01, resumed=(facts, several)))
+    assert "Resumed at 2031-05-17T09:30:00Z after the proxy was killed: 1 request lost, those under way and of at most 5 s before." in said
+    assert "1,200 requests lost" in said
+    assert "Lost" not in text([Shown(1)])
+    listed = text([Shown(1), Shown(2, resumed=1, lost=4321)])
+    assert "Lost" in listed
+    assert "4,321" in listed
 
 
 def test_the_oldest_are_left_out_of_a_long_list() -> None:

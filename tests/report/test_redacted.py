@@ -6,7 +6,7 @@ import pytest
 
 from harness.core.labels import Aspect, ErrorKind, Kind, Role
 from harness.core.redact import RedactionRules, Redactor
-from harness.core.values import Arm, Comparison, Difference, Effect, Request, Response, TransportError, body_of
+from harness.core.values import Again, Arm, Comparison, Difference, Effect, Further, Request, Response, TransportError, body_of
 from harness.core.watched import EffectsFacts, LapseFact, Unattributed, Watched
 from harness.report.exemplars import build_exemplar
 from harness.report.html import render_html
@@ -115,6 +115,14 @@ def test_previews_of_effects(path: str, kind: Kind, value: Any, hidden: bool) ->
     (found,) = redact_comparison(REDACTOR, Comparison(trial="x", seq=1, stable_candidate=(difference,))).stable_candidate
     assert (SECRET[:9] not in str(found.left)) if hidden else (found.left == value)
     assert found.left == found.right
+
+
+def test_no_value_of_a_further_element_or_of_the_pass_before_is_stored() -> None:
+    difference = Difference(Aspect.BODY, "$[*].password", Kind.VALUE, SECRET, "x", "$[0].password", "", Further(((SECRET, "x"),)))
+    again = Again(Role.CANDIDATE, (difference,))
+    found = redact_comparison(REDACTOR, Comparison(trial="x", seq=1, stable_candidate=(difference,), again=(again,)))
+    assert SECRET.encode() not in msgspec.msgpack.encode(found)
+    assert found.again[0].differences[0].path == difference.path
 
 
 def test_what_is_known_of_effects_beside_the_trials_holds_no_secret() -> None:

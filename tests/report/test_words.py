@@ -18,7 +18,9 @@ from harness.core.labels import (
 )
 from harness.evidence.snapshot import Reason
 from harness.report import words
-from harness.report.model import FindingView, LatencyView
+from harness.report.html import render_html
+from harness.report.junit import render_junit
+from harness.report.model import FindingView, LatencyView, Report
 from tests.report import samples
 
 REPORT = samples.fail_report()
@@ -194,3 +196,27 @@ def test_what_is_done_more_often_is_told_with_the_counts_of_an_example() -> None
     assert words.what_words(by_id["f1c0ffee07"]) == ("done more often (in an example stable does it once, candidate twice, secondary once)")
     assert words.what_words(by_id["f1c0ffee08"]) == "done with another value"
     assert words.what_words(by_id["f1c0ffee02"]) == "another status code"
+
+
+def slow_families() -> Report:
+    """A slower endpoint: median and three tails, each with a reason."""
+    head = BY_ID[next(reason.finding for reason in REPORT.reasons if reason.code is ReasonCode.LATENCY) or ""]
+    tails = [msgspec.structs.replace(head, id=f"tail{number}", path=f"tail{number}x", root=head.id) for number in (1, 2, 4)]
+    reasons = [Reason(code=ReasonCode.LATENCY, message="", finding=each.id, next_step="profile it") for each in (head, *tails)]
+    return msgspec.structs.replace(REPORT, findings=(head, *tails), reasons=tuple(reasons))
+
+
+def test_why_tells_the_root_and_counts_those_that_follow_from_it() -> None:
+    report = slow_families()
+    (why,) = words.why_words(report)
+    assert len(why.lines) == 2
+    assert why.lines[1] == "3 further findings follow from these."
+    assert words.why_words(report, {finding.id for finding in report.findings})[0].lines == (
+        "4 findings of slower endpoints, listed above.",
+    )
+    for text in (render_html(report), render_junit(report).decode()):
+        why_part = text[text.index('id="why"') :] if "<html" in text else text
+        assert "3 further findings follow from these." in why_part
+    assert render_junit(report).decode().count("[latency]") == 1
+    alone = msgspec.structs.replace(report, reasons=report.reasons[1:])
+    assert len(words.why_words(alone)[0].lines) == 3, "where the root is no reason, each is told"
